@@ -1,0 +1,124 @@
+//! What the owner of the model is told, and what it answers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::model::{GpuReport, NodeFacts, Placement, Pod, PodKey};
+use crate::solver::{Refusal, Violation};
+
+/// Something happened, or is asked for.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A node exists with these facts.
+    NodeApplied(Arc<NodeFacts>),
+    /// A node is gone. Pods bound to it are kept until they are gone themselves.
+    NodeDeleted(Arc<str>),
+    /// An agent reports on its node; `None` when its `GpuNode` is gone.
+    Report(Arc<str>, Option<Arc<GpuReport>>),
+    /// A pod exists like this; bound or pending.
+    PodApplied(Arc<Pod>),
+    /// A filter request showed this pod: it is pending, unless it is known to be bound already.
+    PodSeen(Arc<Pod>),
+    /// The pod is gone, or has ended and holds nothing any more.
+    PodDeleted(PodKey),
+    /// A complete list: whatever of this kind is not in it is gone.
+    Reset(ResetKind, BTreeSet<PodKey>),
+    /// Bind a known pod to a node. An empty UID is not compared.
+    Bind {
+        /// The pod.
+        pod: PodKey,
+        /// Its UID.
+        uid: Arc<str>,
+        /// The node.
+        node: Arc<str>,
+    },
+}
+
+/// Which kind of object a [`Event::Reset`] lists; nodes and reports are named by `name` alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetKind {
+    /// Nodes.
+    Nodes,
+    /// Pods.
+    Pods,
+    /// `GpuNode` reports.
+    Reports,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The model changed.
+    Changed,
+    /// The model was like this already.
+    Unchanged,
+    /// The pod is bound, now or already, with these GPU instances.
+    Bound(Placement),
+    /// The pod is not bound; nothing changed.
+    NotBound(BindError),
+}
+
+/// Why a pod was not bound.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BindError {
+    /// No event ever named this pod: the caller has to filter it first.
+    #[error("pod {pod} is not known: it is in no cluster file and no filter request named it")]
+    UnknownPod {
+        /// The pod.
+        pod: PodKey,
+    },
+    /// Another pod of this name: the caller's is gone.
+    #[error("pod {pod} has uid {known}, not {asked}: it was deleted and created again")]
+    WrongUid {
+        /// The pod.
+        pod: PodKey,
+        /// The UID in the model.
+        known: Arc<str>,
+        /// The UID asked for.
+        asked: Arc<str>,
+    },
+    /// The pod stands on another node.
+    #[error("pod {pod} is already bound to node {node}")]
+    BoundElsewhere {
+        /// The pod.
+        pod: PodKey,
+        /// Where it is.
+        node: Arc<str>,
+    },
+    /// The node is not in the model.
+    #[error("node {node} is not known")]
+    UnknownNode {
+        /// The node.
+        node: Arc<str>,
+    },
+    /// The pod does not fit there any more.
+    #[error("pod {pod} does not fit node {node}: {refusal}")]
+    DoesNotFit {
+        /// The pod.
+        pod: PodKey,
+        /// The node.
+        node: Arc<str>,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The checker refused the solver's decision: a defect in Tangram. Nothing was done.
+    #[error("the placement of pod {pod} on node {node} failed its check, please report this: {violation}")]
+    FailedCheck {
+        /// The pod.
+        pod: PodKey,
+        /// The node.
+        node: Arc<str>,
+        /// Which rule it breaks.
+        violation: Violation,
+    },
+    /// More pods are known than the limit allows; delete some first.
+    #[error("{count} pods are known, the limit is {max} (limits.pods)")]
+    TooManyPods {
+        /// Pods known.
+        count: usize,
+        /// The limit.
+        max: usize,
+    },
+}

@@ -1,0 +1,39 @@
+//! One HTTP request to a running server.
+
+use anyhow::{Context as _, bail};
+use axum::body::Bytes;
+use axum::http::{Request, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+/// Posts a body to `path` of `server`; an answer other than 200 is an error with the problem's detail.
+pub(super) fn post(server: &Uri, path: &str, body: Vec<u8>) -> anyhow::Result<Bytes> {
+    if server.scheme_str() != Some("http") {
+        bail!("--server {server}: expected http://HOST:PORT");
+    }
+    let host = server.host().context("--server: no host in it")?.to_owned();
+    let port = server.port_u16().unwrap_or(80);
+    let path = format!("{}{path}", server.path().trim_end_matches('/'));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await;
+        let stream = stream.with_context(|| format!("--server {server}: is `tangram serve` running there?"))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let driven = tokio::spawn(connection);
+        let request = Request::post(path).header("host", format!("{host}:{port}")).body(Full::new(Bytes::from(body)))?;
+        let response = sender.send_request(request).await.with_context(|| format!("--server {server}"))?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        driven.abort();
+        if status.is_success() {
+            return Ok(body);
+        }
+        let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let detail = problem["detail"].as_str().unwrap_or("no reason given");
+        let errors = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let errors: String = errors.iter().filter_map(Value::as_str).map(|error| format!("\n  {error}")).collect();
+        bail!("{server} answered {status}: {detail}{errors}")
+    })
+}

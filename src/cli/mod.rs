@@ -1,0 +1,102 @@
+//! The command line.
+
+mod client;
+mod plan;
+mod serve;
+mod table;
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, LogFormat};
+
+/// Places GPU pods of a Kubernetes cluster: whole GPUs, MIG slices and shares.
+#[derive(Debug, Parser)]
+#[command(version, about, long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+const LONG_ABOUT: &str = "\
+Tangram answers kube-scheduler, over its extender protocol, which nodes fit a GPU pod and how well, from an \
+in-memory model of the cluster. It knows which memory slices of every MIG GPU are taken, where the next GPU \
+instance may start, and which place leaves the most room for what comes after.";
+
+const AFTER_HELP: &str = "\
+Examples:
+  tangram serve                                     the extender on a built-in example cluster
+  kubectl get nodes,pods -A -o json > cluster.json
+  tangram serve --cluster cluster.json              the extender on a copy of yours
+  tangram plan -f pods.yaml --cluster cluster.json  would these pods fit, and where?";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the scheduler extender and the placement API
+    Serve(serve::Serve),
+    /// Say where pods would go, or why nowhere, without changing anything
+    Plan(plan::Plan),
+}
+
+/// Flags that every command takes.
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// Configuration file (YAML); flags win over it
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Form of the log on standard error [default: text]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// error, warn, info, debug or trace, or by module: info,tangram::http=debug [default: info; plan: warn]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+/// Runs a parsed command line.
+///
+/// # Errors
+/// What went wrong, for people. A plan in which some pod does not fit is no error: it is exit code 1.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let mut config = cli.common.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+    if let Some(format) = cli.common.log_format {
+        config.log.format = format;
+    }
+    match (&cli.common.log_level, &cli.command) {
+        (Some(level), _) => config.log.level.clone_from(level),
+        (None, Command::Plan(_)) => "warn".clone_into(&mut config.log.level),
+        (None, Command::Serve(_)) => {}
+    }
+    start_log(&config)?;
+    match cli.command {
+        Command::Serve(serve) => serve.run(config),
+        Command::Plan(plan) => plan.run(config),
+    }
+}
+
+fn start_log(config: &Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log.level).with_context(|| format!("log level {:?}", config.log.level))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match config.log.format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("the log cannot start: {error}"))
+}
+
+/// Opens a file, or standard input for `-`.
+fn open(path: &Path) -> anyhow::Result<Box<dyn Read>> {
+    const BUFFER: usize = 1 << 20; // a cluster file has megabytes: read it in few calls
+    if path == Path::new("-") {
+        return Ok(Box::new(std::io::stdin()));
+    }
+    let file = File::open(path).with_context(|| path.display().to_string())?;
+    Ok(Box::new(BufReader::with_capacity(BUFFER, file)))
+}

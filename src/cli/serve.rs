@@ -1,0 +1,54 @@
+//! `tangram serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::open;
+use crate::config::{Config, PolicyName};
+use crate::serve::{EXAMPLE, load, log_contents, serve};
+use crate::solver::Scores;
+
+/// Run the scheduler extender and the placement API
+///
+/// Point kube-scheduler at it with an extender stanza whose urlPrefix is http://ADDRESS/scheduler, with
+/// filterVerb filter, prioritizeVerb prioritize, preemptVerb preempt and nodeCacheCapable true.
+///
+/// The model is embedded: it is read from a file once and changes through bind and DELETE /v1/pods alone.
+/// Nothing is written anywhere.
+#[derive(Debug, clap::Args)]
+pub(super) struct Serve {
+    /// Cluster file: what `kubectl get nodes,pods -A -o json` (or -o yaml) prints, GpuNode objects too;
+    /// - reads standard input [default: a built-in example of 35 nodes]
+    #[arg(long, value_name = "FILE")]
+    cluster: Option<PathBuf>,
+    /// Address to listen on; port 0 takes a free one and prints it [default: 127.0.0.1:7240]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Placement policy of pods without the annotation tangram.gpu/policy [default: pack]
+    #[arg(long)]
+    policy: Option<PolicyName>,
+}
+
+impl Serve {
+    pub(super) fn run(self, mut config: Config) -> anyhow::Result<ExitCode> {
+        config.listen = self.listen.unwrap_or(config.listen);
+        config.policy = self.policy.unwrap_or(config.policy);
+        let scores = Arc::new(Scores::prior());
+        let (cache, contents) = match &self.cluster {
+            Some(path) => {
+                let loaded = load(&config, scores.clone(), open(path)?);
+                loaded.with_context(|| format!("cluster file {}", path.display()))?
+            }
+            None => load(&config, scores.clone(), EXAMPLE.as_bytes())?,
+        };
+        let source = self.cluster.as_ref().map_or_else(|| "the built-in example".into(), |path| path.to_string_lossy());
+        log_contents(&source, &contents);
+        let runtime = tokio::runtime::Runtime::new().context("no threads to serve with")?;
+        runtime.block_on(serve(config, scores, cache))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

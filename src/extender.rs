@@ -1,0 +1,146 @@
+//! The extender's answers: bodies in, bodies out, on one snapshot. No I/O, no lock, no effect.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::model::{Cluster, NodeIndex, Pod, Policy};
+use crate::preempt::victims;
+use crate::solver::{Cost, Query, Refusal, Scores, evaluate, help_by_eviction, levels};
+use crate::wire::extender::{
+    ExtenderArgs, MetaPod, MetaVictims, Nodes, PreemptionArgs, PreemptionResult, Reason, Verdict, filter_result,
+    host_priorities,
+};
+use crate::wire::{self, Dialect};
+
+/// Everything an answer depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The snapshot.
+    pub cluster: &'a Cluster,
+    /// Prices.
+    pub scores: &'a Scores,
+    /// Policy of pods that choose none.
+    pub policy: Policy,
+    /// How objects are read.
+    pub dialect: &'a Dialect,
+}
+
+/// Answers filter: which of the nodes asked about fit the pod, and why the others do not.
+///
+/// Also gives back the pod, where it could be read. A pod that makes no sense is refused by every node with
+/// the same words. Each node is answered once, however often it is asked about.
+pub fn filter(context: Context<'_>, args: &ExtenderArgs<'_>) -> (Vec<u8>, Option<Pod>) {
+    let mut reasons = Reasons::default();
+    let positions = distinct(context.cluster, &args.nodes);
+    let pod = match wire::pod(&args.pod, context.dialect) {
+        Ok(pod) => pod,
+        Err(error) => {
+            let reason = reasons.index(Refusal::Invalid(error.to_string().into()), true);
+            let verdicts: Vec<Verdict> =
+                positions.iter().map(|&(position, _)| Verdict { position, reason: Some(reason) }).collect();
+            return (filter_result(&args.nodes, &verdicts, &reasons.texts()), None);
+        }
+    };
+    let query = Query::new(context.cluster, context.scores, &pod.request, context.policy);
+    let mut verdicts = Vec::with_capacity(positions.len());
+    for (position, index) in positions {
+        let refusal = match index {
+            None => Some((Refusal::UnknownNode, true)),
+            Some(index) => refusal(context.cluster, index, &query, &pod),
+        };
+        let reason = refusal.map(|(refusal, is_final)| reasons.index(refusal, is_final));
+        verdicts.push(Verdict { position, reason });
+    }
+    (filter_result(&args.nodes, &verdicts, &reasons.texts()), Some(pod))
+}
+
+/// Why a node refuses, and whether evicting pods of lower priority could change that.
+fn refusal(cluster: &Cluster, index: NodeIndex, query: &Query<'_>, pod: &Pod) -> Option<(Refusal, bool)> {
+    let row = cluster.row(index);
+    let refusal = evaluate(row, query).err()?;
+    let is_final = refusal.is_final()
+        || row.priority_min >= pod.priority
+        || help_by_eviction(cluster, index, query, pod.priority).is_err();
+    Some((refusal, is_final))
+}
+
+/// Answers prioritize: a level from 10 down to 0 per node, by rank of cost. Nodes that do not fit get 0.
+pub fn prioritize(context: Context<'_>, args: &ExtenderArgs<'_>) -> Vec<u8> {
+    let positions = distinct(context.cluster, &args.nodes);
+    let Ok(pod) = wire::pod(&args.pod, context.dialect) else {
+        return host_priorities(&args.nodes, positions.into_iter().map(|(position, _)| (position, 0)));
+    };
+    let query = Query::new(context.cluster, context.scores, &pod.request, context.policy);
+    let mut fitting = Vec::with_capacity(positions.len());
+    let mut costs: Vec<Cost> = Vec::with_capacity(positions.len());
+    let mut others = Vec::new();
+    for (position, index) in positions {
+        match index.map(|index| evaluate(context.cluster.row(index), &query)) {
+            Some(Ok(cost)) => {
+                fitting.push(position);
+                costs.push(cost);
+            }
+            _ => others.push((position, 0)),
+        }
+    }
+    let name = |at: usize| args.nodes.name(fitting[at]);
+    let levels = levels(&costs, |a, b| name(a) < name(b));
+    host_priorities(&args.nodes, fitting.iter().copied().zip(levels).chain(others))
+}
+
+/// Answers preempt: the nodes on which evicting victims really makes room, with the victims that have to
+/// go. Nodes where it does not, unknown nodes and nodes that fit without evicting are left out:
+/// kube-scheduler takes a node without victims for an error of the whole preemption.
+pub fn preempt(context: Context<'_>, args: &PreemptionArgs) -> Result<PreemptionResult, wire::ObjectError> {
+    let Context { cluster, scores, policy, dialect } = context;
+    let pod = wire::pod(&args.pod, dialect)?;
+    let candidate = |(name, chosen): (&String, &wire::extender::Victims)| {
+        let index = cluster.index(name)?;
+        let uids: Vec<Arc<str>> = chosen.uids.iter().map(|uid| uid.as_str().into()).collect();
+        let victims = victims(cluster, scores, policy, &pod, index, &uids)?;
+        if victims.is_empty() {
+            return None;
+        }
+        let most = i64::try_from(victims.len()).unwrap_or(i64::MAX);
+        let pods = victims.iter().map(|victim| MetaPod { uid: victim.uid.to_string() }).collect();
+        Some((name.clone(), MetaVictims { pods, pdb_violations: chosen.pdb_violations.clamp(0, most) }))
+    };
+    Ok(PreemptionResult { victims: args.victims.iter().filter_map(candidate).collect() })
+}
+
+/// The nodes of a request with their positions in it, each once, in the order asked.
+fn distinct(cluster: &Cluster, nodes: &Nodes<'_>) -> Vec<(usize, Option<NodeIndex>)> {
+    let mut seen = vec![false; cluster.slots()];
+    let mut unknown = BTreeSet::new();
+    let mut distinct = Vec::with_capacity(nodes.len());
+    for position in 0..nodes.len() {
+        let name = nodes.name(position);
+        let index = cluster.index(name);
+        let is_new = match index {
+            Some(index) => !std::mem::replace(&mut seen[index.get()], true),
+            None => unknown.insert(name),
+        };
+        if is_new {
+            distinct.push((position, index));
+        }
+    }
+    distinct
+}
+
+/// The few distinct refusals of one answer; nodes refer to them by number.
+#[derive(Debug, Default)]
+struct Reasons(Vec<(Refusal, bool)>);
+
+impl Reasons {
+    fn index(&mut self, refusal: Refusal, is_final: bool) -> usize {
+        let reason = (refusal, is_final);
+        self.0.iter().position(|known| *known == reason).unwrap_or_else(|| {
+            self.0.push(reason);
+            self.0.len() - 1
+        })
+    }
+
+    fn texts(&self) -> Vec<Reason> {
+        self.0.iter().map(|(refusal, is_final)| Reason { text: refusal.to_string(), is_final: *is_final }).collect()
+    }
+}

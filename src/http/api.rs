@@ -1,0 +1,98 @@
+//! The placement API, `/v1`.
+
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::App;
+use super::problem::Problem;
+use super::scheduler::{json as body_of, read};
+use crate::cache::{Event, Outcome};
+use crate::model::PodKey;
+use crate::owner::Stopped;
+use crate::plan::plan;
+use crate::wire::dryrun::{DryRun, dryrun_pods, parse_policy};
+use crate::wire::view::{ClusterView, FragmentationView, NodeView, PodView};
+
+/// Parameters of a dry run.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DryRunParameters {
+    policy: Option<String>,
+}
+
+pub(super) async fn dryrun(
+    State(app): State<App>,
+    parameters: Result<Query<DryRunParameters>, axum::extract::rejection::QueryRejection>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
+    let Query(parameters) = parameters.map_err(|error| bad(error.body_text()))?;
+    let policy = parameters.policy.map_or(Ok(app.policy), |name| parse_policy(&name)).map_err(bad)?;
+    let body = read(&app, body).await.map_err(bad)?;
+    // Reading and planning thousands of pods takes a while: not on the threads that answer kube-scheduler.
+    let answer = tokio::task::spawn_blocking(move || {
+        let pods = dryrun_pods(&body, &app.dialect)?;
+        let (planned, _) = plan(app.model.snapshot().cluster.clone(), &app.scores, policy, pods);
+        Ok(serde_json::to_vec(&DryRun::new(&planned)).expect("texts and numbers only"))
+    });
+    let answer = answer.await.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error))?;
+    answer.map(body_of).map_err(|errors: Vec<String>| {
+        bad(format!("{} objects cannot be planned", errors.len())).with(errors)
+    })
+}
+
+pub(super) async fn cluster(State(app): State<App>) -> Result<Response, Problem> {
+    let pending = app.model.pending().await.map_err(stopped)?;
+    let snapshot = app.model.snapshot();
+    let view = tokio::task::spawn_blocking(move || {
+        let nodes = snapshot.cluster.by_name();
+        let view = ClusterView {
+            generation: snapshot.generation,
+            nodes: nodes.iter().map(|node| NodeView::new(node, &app.scores)).collect(),
+            pending: pending.iter().map(|pod| PodView::new(pod)).collect(),
+        };
+        serde_json::to_vec(&view).expect("texts and numbers only")
+    });
+    view.await.map(body_of).map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error))
+}
+
+pub(super) async fn fragmentation(State(app): State<App>) -> Response {
+    let snapshot = app.model.snapshot();
+    let view = FragmentationView::new(&snapshot.cluster, &app.scores, snapshot.generation);
+    body_of(serde_json::to_vec(&view).expect("texts and numbers only"))
+}
+
+pub(super) async fn delete_pod(
+    State(app): State<App>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let key = PodKey { namespace: namespace.into(), name: name.into() };
+    let outcome = app.model.apply(Event::PodDeleted(key)).await.map_err(stopped)?;
+    // Gone twice is gone: the second answer only says that there was nothing left to do.
+    let answer = json!({ "deleted": outcome == Outcome::Changed });
+    Ok(body_of(answer.to_string().into_bytes()))
+}
+
+pub(super) async fn index() -> Response {
+    const TEXT: &str = "Tangram places GPU pods.
+
+extender protocol (kube-scheduler):
+  POST   /scheduler/filter | prioritize | preempt | bind
+placement API:
+  POST   /v1/dryrun[?policy=pack|spread]     pods or workloads, JSON or YAML
+  GET    /v1/cluster                         nodes, GPUs, who holds what
+  GET    /v1/fragmentation                   free, usable and stranded memory slices
+  DELETE /v1/pods/{namespace}/{name}         a pod is gone (embedded model)
+probes:
+  GET    /livez | /readyz
+";
+    TEXT.into_response()
+}
+
+fn stopped(stopped: Stopped) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, stopped)
+}

@@ -1,0 +1,62 @@
+//! The HTTP surface: routes, bodies, statuses. What the answers say is decided in `extender` and `wire`.
+//!
+//! | route | |
+//! |---|---|
+//! | `POST /scheduler/{filter,prioritize,preempt,bind}` | the extender protocol |
+//! | `POST /v1/dryrun` | placement dry run |
+//! | `GET /v1/cluster`, `/v1/fragmentation` | the model |
+//! | `DELETE /v1/pods/{namespace}/{name}` | a pod is gone (embedded model) |
+//! | `GET /livez`, `/readyz`, `/` | probes, and what there is |
+
+mod api;
+mod problem;
+mod scheduler;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{delete, get, post};
+
+use crate::extender::Context;
+use crate::model::Policy;
+use crate::owner::{Model, Snapshot};
+use crate::solver::Scores;
+use crate::wire::Dialect;
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The model.
+    pub model: Model,
+    /// Prices.
+    pub scores: Arc<Scores>,
+    /// Policy of pods that choose none.
+    pub policy: Policy,
+    /// How objects are read.
+    pub dialect: Arc<Dialect>,
+}
+
+impl App {
+    fn context<'a>(&'a self, snapshot: &'a Snapshot) -> Context<'a> {
+        Context { cluster: &snapshot.cluster, scores: &self.scores, policy: self.policy, dialect: &self.dialect }
+    }
+}
+
+/// All routes.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route("/scheduler/filter", post(scheduler::filter))
+        .route("/scheduler/prioritize", post(scheduler::prioritize))
+        .route("/scheduler/preempt", post(scheduler::preempt))
+        .route("/scheduler/bind", post(scheduler::bind))
+        .route("/v1/dryrun", post(api::dryrun))
+        .route("/v1/cluster", get(api::cluster))
+        .route("/v1/fragmentation", get(api::fragmentation))
+        .route("/v1/pods/{namespace}/{name}", delete(api::delete_pod))
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(|| async { "ok\n" }))
+        .route("/", get(api::index))
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .with_state(app)
+}

@@ -1,0 +1,41 @@
+//! The cluster as Tangram sees it: plain data, built from facts, without opinion about what is good.
+//!
+//! ```text
+//! resource   which resource names mean GPUs, and what each asks for
+//! request    what one pod asks of a node
+//! pod        a pod with its request, and its place once it has one
+//! facts      what labels, allocatable and the agent's report say of one node
+//! problem    what does not add up, always with the object it is about
+//! occupy     one node's dynamic GPUs: who is where, known or assumed
+//! node       one node with its pods: pools of counted devices, GPUs with occupancies, problems
+//! cluster    all nodes: immutable chunks that share what did not change, and rows for the solver's scan
+//! ```
+//!
+//! Invariant: a [`Node`] is a function of (facts, report, set of pods). Every event rebuilds the nodes it
+//! touches, so that doubled, late or reordered events cannot leave anything behind, and a relist is no
+//! special case.
+//! Absent on purpose: anything serialised (`wire`), any choice among nodes (`solver`), time.
+
+mod cluster;
+mod facts;
+mod node;
+mod occupy;
+mod problem;
+mod pod;
+mod request;
+mod resource;
+
+pub use cluster::{Cluster, Columns, NodeIndex, PoolRow, ResourceId, Row};
+pub use facts::{
+    DynamicFacts, GpuFacts, GpuHealth, GpuReport, InstanceReport, NodeFacts, PoolFacts, Taint, TaintEffect,
+};
+pub use node::{Holding, Node, Pool};
+pub use occupy::{Gpu, Instance, Knowledge};
+pub use problem::Problem;
+pub use pod::{Device, Placement, Pod, PodKey};
+pub use request::{Affinity, Demand, Expression, Operator, Policy, Request, SliceAsk, Toleration, Want};
+pub use resource::{PoolKind, Resources, resource_kind, ResourceKind};
+
+/// The hash map of hot look-ups whose order is never read.
+#[expect(clippy::disallowed_types, reason = "the one place that names it; iteration is denied by clippy")]
+pub type Map<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;

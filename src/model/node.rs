@@ -1,0 +1,110 @@
+//! One node with the pods on it.
+
+use std::sync::Arc;
+
+use super::{Gpu, GpuReport, NodeFacts, Pod, PodKey, PoolFacts, Problem, Resources, occupy::occupy};
+
+/// A node and everything that follows from what is on it.
+///
+/// Equal inputs give equal nodes: see [`Node::new`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// What its API object says.
+    pub facts: Arc<NodeFacts>,
+    /// What its agent says, if it has one.
+    pub report: Option<Arc<GpuReport>>,
+    /// The pods bound to it, sorted by key.
+    pub pods: Vec<Arc<Pod>>,
+    /// What those pods ask of kube-scheduler's own resources.
+    pub used: Resources,
+    /// Counted devices, in the order of [`NodeFacts::pools`].
+    pub pools: Vec<Pool>,
+    /// GPUs that are dynamic or reported, by index.
+    pub gpus: Vec<Gpu>,
+    /// What does not add up.
+    pub problems: Vec<Problem>,
+}
+
+/// The use of one pool of counted devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// Units held; more than the capacity only with a [`Problem::Overcommitted`].
+    pub used: u32,
+    /// Who holds them, sorted by pod.
+    pub holdings: Vec<Holding>,
+}
+
+/// A pod's share of a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holding {
+    /// The pod.
+    pub pod: PodKey,
+    /// Units.
+    pub count: u32,
+}
+
+impl Node {
+    /// Derives a node. The order of `pods` does not matter.
+    pub fn new(facts: Arc<NodeFacts>, report: Option<Arc<GpuReport>>, mut pods: Vec<Arc<Pod>>) -> Self {
+        pods.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut problems = facts.problems.clone();
+        problems.extend(report.iter().flat_map(|report| report.problems.iter().cloned()));
+        let gpus = occupy(&facts, report.as_deref(), &pods, &mut problems);
+        let pools = count(&facts.pools, &pods, &mut problems);
+        let used = pods.iter().fold(Resources::default(), |sum, pod| sum + pod.demand.resources);
+        Self { facts, report, pods, used, pools, gpus, problems }
+    }
+
+    /// The same node with another pod on it; it replaces one of the same key.
+    #[must_use]
+    pub fn with(&self, pod: Arc<Pod>) -> Self {
+        let others = self.pods.iter().filter(|other| other.key != pod.key).cloned();
+        let pods = others.chain([pod.clone()]).collect();
+        Self::new(self.facts.clone(), self.report.clone(), pods)
+    }
+
+    /// The same node keeping only some of its pods.
+    #[must_use]
+    pub fn retaining(&self, keeps: impl Fn(&Pod) -> bool) -> Self {
+        let pods = self.pods.iter().filter(|pod| keeps(pod)).cloned().collect();
+        Self::new(self.facts.clone(), self.report.clone(), pods)
+    }
+
+    /// The pod of that key, if it is on this node.
+    pub fn pod(&self, key: &PodKey) -> Option<&Arc<Pod>> {
+        self.pods.binary_search_by(|pod| pod.key.cmp(key)).ok().map(|position| &self.pods[position])
+    }
+
+    /// Counted devices with their use.
+    pub fn pools(&self) -> impl Iterator<Item = (&PoolFacts, &Pool)> {
+        self.facts.pools.iter().zip(&self.pools)
+    }
+
+    /// The GPUs that Tangram may partition.
+    pub fn dynamic_gpus(&self) -> impl Iterator<Item = &Gpu> {
+        self.gpus.iter().filter(|gpu| gpu.is_dynamic)
+    }
+}
+
+fn count(facts: &[PoolFacts], pods: &[Arc<Pod>], problems: &mut Vec<Problem>) -> Vec<Pool> {
+    let mut pools = vec![Pool { used: 0, holdings: Vec::new() }; facts.len()];
+    for pod in pods {
+        for (resource, count) in &pod.request.counted {
+            let Ok(position) = facts.binary_search_by(|facts| facts.resource.cmp(resource)) else {
+                let (resource, used) = (resource.clone(), *count);
+                problems.push(Problem::Overcommitted { resource, used, capacity: 0 });
+                continue;
+            };
+            let pool = &mut pools[position];
+            pool.used = pool.used.saturating_add(*count);
+            pool.holdings.push(Holding { pod: pod.key.clone(), count: *count });
+        }
+    }
+    for (facts, pool) in facts.iter().zip(&pools) {
+        if pool.used > facts.capacity {
+            let (resource, used, capacity) = (facts.resource.clone(), pool.used, facts.capacity);
+            problems.push(Problem::Overcommitted { resource, used, capacity });
+        }
+    }
+    pools
+}

@@ -1,0 +1,73 @@
+//! A pod as the model keeps it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Demand, Request};
+use crate::mig::ProfileName;
+
+/// Namespace and name: what people call a pod.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodKey {
+    /// The namespace.
+    pub namespace: Arc<str>,
+    /// The name.
+    pub name: Arc<str>,
+}
+
+impl fmt::Display for PodKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A pod with what it asks and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Namespace and name.
+    pub key: PodKey,
+    /// Identity over time: a pod recreated under its name has another one.
+    pub uid: Arc<str>,
+    /// `spec.priority`; a pod may only evict pods of lower priority.
+    pub priority: i32,
+    /// The devices it asks for.
+    pub request: Request,
+    /// What kube-scheduler's own filters ask.
+    pub demand: Demand,
+    /// The node it is bound to.
+    pub node: Option<Arc<str>>,
+    /// Where its GPU instances are, as its annotation or this process's own bind says.
+    pub placement: Option<Placement>,
+    /// Why its placement annotation could not be read, where it has one that could not.
+    pub unreadable_placement: Option<Arc<str>>,
+    /// Whether somebody asked to delete it: it still holds its devices.
+    pub is_terminating: bool,
+}
+
+impl Pod {
+    /// The same pod on a node, with its places.
+    #[must_use]
+    pub fn bound_to(&self, node: Arc<str>, placement: Placement) -> Self {
+        Self { node: Some(node), placement: Some(placement), ..self.clone() }
+    }
+}
+
+/// The exact GPU instances of one pod, in the order of [`Request::slices`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Placement {
+    /// One entry per GPU instance asked for.
+    pub devices: Vec<Device>,
+}
+
+/// One GPU instance at one place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Device {
+    /// The container that gets it.
+    pub container: Arc<str>,
+    /// Index of the GPU on its node (NVML index).
+    pub gpu: u16,
+    /// The profile.
+    pub profile: ProfileName,
+    /// First memory slice, in NVML's unit.
+    pub start: u8,
+}

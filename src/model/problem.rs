@@ -1,0 +1,94 @@
+//! What does not add up in the cluster's own words. A problem never drops an object: it is shown, and what
+//! it makes uncertain is closed for new pods.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::PodKey;
+use crate::mig::ProfileName;
+
+/// One thing that does not add up on one node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Error)]
+pub enum Problem {
+    /// A label or annotation that cannot mean what it should.
+    #[error("label {key}={value:?}: {expected}")]
+    Label {
+        /// Its key.
+        key: Arc<str>,
+        /// Its value.
+        value: Arc<str>,
+        /// What it should have been.
+        expected: &'static str,
+    },
+    /// The table has no geometry for this product: its GPUs are placed whole, never partitioned.
+    #[error("GPU model {product:?} is not in the MIG table: its GPUs are placed as whole devices only")]
+    UnknownModel {
+        /// Product name.
+        product: Arc<str>,
+    },
+    /// A field that could not be read.
+    #[error("{field}: {message}")]
+    Unreadable {
+        /// Path of the field.
+        field: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Pods hold more devices than the node offers.
+    #[error("pods hold {used} {resource}, the node offers {capacity}")]
+    Overcommitted {
+        /// Resource name.
+        resource: Arc<str>,
+        /// Units held.
+        used: u32,
+        /// Units allocatable.
+        capacity: u32,
+    },
+    /// A placement annotation that cannot be true.
+    #[error("pod {pod}: placement annotation is not believed: {why}")]
+    Lie {
+        /// The pod.
+        pod: PodKey,
+        /// Why it is not believed.
+        why: String,
+    },
+    /// Two instances claim the same memory slices: the GPU is closed for new pods.
+    #[error("GPU {gpu}: {profile} at {start} conflicts with what is there already (pod {pod}); closed for new pods")]
+    Conflict {
+        /// The GPU.
+        gpu: u16,
+        /// Profile of the later claim.
+        profile: ProfileName,
+        /// Start of the later claim.
+        start: u8,
+        /// Who claims it.
+        pod: String,
+    },
+    /// A pod runs here with GPU instances that no GPU has room for: all dynamic GPUs are closed.
+    #[error("pod {pod}: no GPU has room for its {want}; all dynamic GPUs of the node are closed for new pods")]
+    Unplaced {
+        /// The pod.
+        pod: PodKey,
+        /// What it asks for.
+        want: String,
+    },
+    /// The agent reports an instance that the model's table does not have: the GPU is closed for new pods.
+    #[error("GPU {gpu}: instance {profile} at {start} is not in the table of its model; closed for new pods")]
+    UnknownInstance {
+        /// The GPU.
+        gpu: u16,
+        /// Profile.
+        profile: ProfileName,
+        /// Start.
+        start: u8,
+    },
+    /// A GPU that its agent reports unusable.
+    #[error("GPU {gpu}: unhealthy: {why}")]
+    Unhealthy {
+        /// The GPU.
+        gpu: u16,
+        /// The agent's reason.
+        why: Arc<str>,
+    },
+}

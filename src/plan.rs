@@ -1,0 +1,102 @@
+//! The placement dry run: pods placed one after another on a copy of the cluster, which nothing else sees.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::model::{Cluster, NodeIndex, Placement, Pod, Policy};
+use crate::solver::{Cost, Query, Refusal, Scores, evaluate, intree_refusal, place, verify};
+
+/// What became of one pod of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// The pod, with its place where it has one.
+    pub pod: Arc<Pod>,
+    /// Where it goes, or why nowhere.
+    pub outcome: Result<Place, NoPlace>,
+}
+
+/// A place for a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The node.
+    pub node: Arc<str>,
+    /// Its GPU instances, where Tangram chooses them.
+    pub placement: Placement,
+    /// What the place costs.
+    pub cost: Cost,
+}
+
+/// Why a pod has no place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoPlace {
+    /// Every reason with the nodes that give it, in the order of the nodes' names.
+    pub refusals: BTreeMap<Refusal, Vec<Arc<str>>>,
+    /// GPU by GPU: what stands in the way of the instances asked for, counted over the nodes that the other
+    /// filters leave.
+    pub details: Vec<String>,
+}
+
+/// Places `pods` one after another. Pods that find no place hold nothing, so later ones may still fit.
+///
+/// Returns the outcomes in the order of the pods, and the cluster as it would be.
+pub fn plan(
+    mut cluster: Cluster,
+    scores: &Scores,
+    policy: Policy,
+    pods: impl IntoIterator<Item = Arc<Pod>>,
+) -> (Vec<Planned>, Cluster) {
+    let mut planned = Vec::new();
+    for pod in pods {
+        let (pod, outcome) = match choose(&cluster, scores, policy, &pod) {
+            Ok((index, place)) => {
+                let bound = Arc::new(pod.bound_to(place.node.clone(), place.placement.clone()));
+                cluster.put(Arc::new(cluster.node(index).with(bound.clone())));
+                (bound, Ok(place))
+            }
+            Err(refused) => (pod, Err(refused)),
+        };
+        planned.push(Planned { pod, outcome });
+    }
+    (planned, cluster)
+}
+
+fn choose(
+    cluster: &Cluster,
+    scores: &Scores,
+    policy: Policy,
+    pod: &Pod,
+) -> Result<(NodeIndex, Place), NoPlace> {
+    let query = Query::new(cluster, scores, &pod.request, policy);
+    let mut best: Option<(Cost, &Arc<str>, NodeIndex)> = None;
+    let mut refusals: BTreeMap<Refusal, Vec<Arc<str>>> = BTreeMap::new();
+    let mut left = Vec::new();
+    for index in cluster.indices() {
+        let node = cluster.node(index);
+        let verdict = match intree_refusal(pod, node) {
+            Some(why) => Err(Refusal::InTree(why)),
+            None => {
+                left.push(index);
+                evaluate(cluster.row(index), &query)
+            }
+        };
+        match verdict {
+            Ok(cost) => {
+                let candidate = (cost, &node.facts.name, index);
+                best = Some(best.map_or(candidate, |best| best.min(candidate)));
+            }
+            Err(refusal) => refusals.entry(refusal).or_default().push(node.facts.name.clone()),
+        }
+    }
+    let Some((cost, name, index)) = best else {
+        refusals.values_mut().for_each(|nodes| nodes.sort());
+        let rows = left.into_iter().map(|index| cluster.row(index));
+        return Err(NoPlace { refusals, details: query.details(rows) });
+    };
+    let node = cluster.node(index);
+    let placement = place(cluster, node, &pod.request, &query).expect("place agrees with evaluate on one cluster");
+    if let Err(violation) = verify(node, &pod.request, &placement) {
+        let defect = Refusal::Invalid(format!("the placement failed its check: {violation}").into());
+        return Err(NoPlace { refusals: BTreeMap::from([(defect, vec![name.clone()])]), details: Vec::new() });
+    }
+    Ok((index, Place { node: name.clone(), placement, cost }))
+}

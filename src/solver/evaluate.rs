@@ -1,0 +1,105 @@
+//! One node, one request: what it costs there, or why it does not fit.
+
+use super::query::{Counted, Query, Slices};
+use super::score::{Cell, pool_cost};
+use super::{Cost, Refusal, pack::pack};
+use crate::model::{Cluster, NodeIndex, Policy, PoolRow, Row};
+
+/// Steps of fullness that the policy `spread` tells apart.
+const FULLNESS_STEPS: i64 = 1000;
+/// One step of fullness outweighs every regret (below 2^40 KiB, a petabyte of GPU memory).
+const FULLNESS_STEP: Cost = 1 << 40;
+
+/// The cost of a request on a node, or why it does not fit. Reads the row only.
+///
+/// Table look-ups for counted devices and for single GPU instances: O(pools + GPUs). Several instances are
+/// packed greedily, and exactly where greed finds no place.
+pub fn evaluate(row: Row<'_>, query: &Query<'_>) -> Result<Cost, Refusal> {
+    let mut cost = 0;
+    for counted in &query.counted {
+        let pool = find(row.pools, counted)?;
+        cost += match query.policy {
+            Policy::Pack => pool_cost(pool, counted.count),
+            Policy::Spread => {
+                pool_cost(pool, counted.count) + fullness(i64::from(pool.capacity - pool.free), i64::from(pool.capacity))
+            }
+        };
+    }
+    let Some(first) = query.slices.first() else { return Ok(cost) };
+    let is_single = query.slices.len() == 1 && first.asks.len() == 1;
+    cost += if is_single && query.policy == Policy::Pack {
+        single(row, first)?
+    } else {
+        several(row, query)?
+    };
+    Ok(cost)
+}
+
+fn find<'a>(pools: &'a [PoolRow], counted: &Counted) -> Result<&'a PoolRow, Refusal> {
+    let resource = || counted.name.clone();
+    let pool = pools.iter().find(|pool| Some(pool.resource) == counted.id);
+    match pool {
+        None => Err(Refusal::NotOffered { resource: resource() }),
+        Some(pool) if pool.capacity == 0 => Err(Refusal::NotOffered { resource: resource() }),
+        Some(pool) if pool.capacity < counted.count => {
+            Err(Refusal::TooFew { resource: resource(), count: counted.count })
+        }
+        Some(pool) if pool.free < counted.count => Err(Refusal::InUse { resource: resource() }),
+        Some(pool) => Ok(pool),
+    }
+}
+
+fn single(row: Row<'_>, slices: &Slices<'_>) -> Result<Cost, Refusal> {
+    let column = slices.column.as_ref();
+    match column.map_or(Cell::Never, |column| column.least(row.occupancies)) {
+        Cell::Fits(cost) => Ok(Cost::from(cost)),
+        cell => Err(refusal(row, slices, cell)),
+    }
+}
+
+fn refusal(row: Row<'_>, slices: &Slices<'_>, cell: Cell) -> Refusal {
+    use crate::mig::Occupancy;
+    let want = slices.text.clone();
+    match cell {
+        Cell::Fragmented => Refusal::Fragmented { want },
+        Cell::Full => Refusal::Full { want },
+        Cell::Fits(_) => unreachable!("a cost is not a refusal"),
+        Cell::Never if slices.column.is_none() => Refusal::NoSuchProfile { want },
+        Cell::Never if row.occupancies.is_empty() => Refusal::NotDynamic,
+        Cell::Never if row.occupancies.iter().all(|&occupancy| occupancy == Occupancy::CLOSED) => Refusal::Closed,
+        Cell::Never => Refusal::WrongModel { want },
+    }
+}
+
+fn several(row: Row<'_>, query: &Query<'_>) -> Result<Cost, Refusal> {
+    for slices in &query.slices {
+        single(row, slices)?;
+    }
+    let count = query.slices.iter().map(|slices| slices.asks.len()).sum();
+    let packed = pack(row.occupancies, query).ok_or(Refusal::NotTogether { count })?;
+    let fullness = match query.policy {
+        Policy::Pack => 0,
+        Policy::Spread => {
+            let all = row.occupancies.iter().map(|&occupancy| query.scores.fragmentation(occupancy));
+            let (used, total) = all.fold((0, 0), |(used, total), gpu| (used + i64::from(gpu.used), total + i64::from(gpu.total)));
+            fullness(used, total)
+        }
+    };
+    Ok(packed.cost + fullness)
+}
+
+fn fullness(used: i64, total: i64) -> Cost {
+    (used * FULLNESS_STEPS).checked_div(total).unwrap_or(0) * FULLNESS_STEP
+}
+
+/// Whether evicting pods of lower priority than `priority` could make room on a node that refuses now.
+///
+/// Returns the refusal that is left when all of them are gone, if any: eviction cannot help then.
+pub fn help_by_eviction(cluster: &Cluster, index: NodeIndex, query: &Query<'_>, priority: i32) -> Result<(), Refusal> {
+    let node = cluster.node(index).retaining(|pod| pod.priority >= priority);
+    match evaluate(cluster.columns(&node).row(), query) {
+        Ok(_) => Ok(()),
+        Err(Refusal::NotTogether { count }) => Err(Refusal::NeverTogether { count }),
+        Err(refusal) => Err(refusal),
+    }
+}

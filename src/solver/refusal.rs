@@ -1,0 +1,109 @@
+//! Why a pod does not fit a node.
+//!
+//! The texts reach kube-scheduler's events, where equal ones are counted together and a text that changes
+//! from attempt to attempt makes kube-scheduler retry at full speed. So they name the request and the
+//! cause, and never a number that moves.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Why a pod does not fit a node. An answer, not an error.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Refusal {
+    /// The node is not in the model.
+    UnknownNode,
+    /// The pod's own objects make no sense; the text says which and why.
+    Invalid(Arc<str>),
+    /// The node does not offer the resource at all.
+    NotOffered {
+        /// Resource name.
+        resource: Arc<str>,
+    },
+    /// The node has fewer units in all than the pod asks for.
+    TooFew {
+        /// Resource name.
+        resource: Arc<str>,
+        /// Units asked for.
+        count: u32,
+    },
+    /// Too many units are in use.
+    InUse {
+        /// Resource name.
+        resource: Arc<str>,
+    },
+    /// No GPU model of the table has such a profile, or so much memory.
+    NoSuchProfile {
+        /// What was asked for.
+        want: Arc<str>,
+    },
+    /// The node has no GPU that Tangram partitions.
+    NotDynamic,
+    /// The node's GPU model does not have the profile.
+    WrongModel {
+        /// What was asked for.
+        want: Arc<str>,
+    },
+    /// Every GPU that could serve is closed: unhealthy, or with contradicting claims.
+    Closed,
+    /// Not enough free memory slices on any GPU.
+    Full {
+        /// What was asked for.
+        want: Arc<str>,
+    },
+    /// Enough free memory slices on some GPU, but not at a legal start.
+    Fragmented {
+        /// What was asked for.
+        want: Arc<str>,
+    },
+    /// Each instance fits by itself, all of them together do not.
+    NotTogether {
+        /// How many instances the pod asks for.
+        count: usize,
+    },
+    /// The node's GPUs cannot hold so many instances even when empty.
+    NeverTogether {
+        /// How many instances the pod asks for.
+        count: usize,
+    },
+    /// One of kube-scheduler's own filters refuses; only the dry run says this.
+    InTree(&'static str),
+}
+
+impl Refusal {
+    /// Whether no eviction could ever help, whatever the pods' priorities.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::UnknownNode
+            | Self::Invalid(_)
+            | Self::NotOffered { .. }
+            | Self::TooFew { .. }
+            | Self::NoSuchProfile { .. }
+            | Self::NotDynamic
+            | Self::WrongModel { .. }
+            | Self::Closed
+            | Self::NeverTogether { .. } => true,
+            Self::InUse { .. } | Self::Full { .. } | Self::Fragmented { .. } | Self::NotTogether { .. } | Self::InTree(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownNode => f.write_str("node unknown to Tangram"),
+            Self::Invalid(why) => f.write_str(why),
+            Self::NotOffered { resource } => write!(f, "node does not offer {resource}"),
+            Self::TooFew { resource, count } => write!(f, "node has fewer than {count} {resource}"),
+            Self::InUse { resource } => write!(f, "not enough free {resource}"),
+            Self::NoSuchProfile { want } => write!(f, "no GPU model has {want}"),
+            Self::NotDynamic => f.write_str("node has no dynamic MIG GPU"),
+            Self::WrongModel { want } => write!(f, "GPU model has no {want}"),
+            Self::Closed => f.write_str("dynamic MIG GPUs are closed (unhealthy or in conflict)"),
+            Self::Full { want } => write!(f, "no GPU has enough free memory slices for {want}"),
+            Self::Fragmented { want } => write!(f, "free memory slices for {want}, but none at a legal start"),
+            Self::NotTogether { count } => write!(f, "not room for all {count} MIG devices of the pod together"),
+            Self::NeverTogether { count } => write!(f, "GPUs of the node can never hold {count} such MIG devices"),
+            Self::InTree(why) => f.write_str(why),
+        }
+    }
+}

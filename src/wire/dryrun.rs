@@ -1,0 +1,138 @@
+//! `POST /v1/dryrun`: pods in, places or reasons out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::document::{Head, read_objects};
+use super::placement::DeviceForm;
+use super::{Dialect, ObjectError, workload_pods};
+use crate::model::{Pod, Policy};
+use crate::plan::Planned;
+
+/// The answer to a dry run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DryRun {
+    /// Whether every pod has a place.
+    pub all_fit: bool,
+    /// Number of pods with a place.
+    pub fit: usize,
+    /// One entry per pod, in the order in which they were placed.
+    pub pods: Vec<PodPlan>,
+}
+
+/// What became of one pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodPlan {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// What it asks for, in words.
+    pub request: String,
+    /// The node, where it has a place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The GPU instances that Tangram would give it; counted devices are the kubelet's choice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceForm>,
+    /// Why it has no place: reasons with the nodes that give them, most frequent first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<RefusalCount>,
+    /// What stands in the way on the GPUs themselves, counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+}
+
+/// A reason and who gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusalCount {
+    /// The reason.
+    pub reason: String,
+    /// How many nodes give it.
+    pub count: usize,
+    /// Their names, in order.
+    pub nodes: Vec<String>,
+}
+
+/// Reads the pods of a dry run out of Kubernetes objects in JSON or YAML.
+///
+/// # Errors
+/// Every object that cannot be planned, by name and field; none is left out silently.
+pub fn dryrun_pods(body: &[u8], dialect: &Dialect) -> Result<Vec<Arc<Pod>>, Vec<String>> {
+    let (mut pods, mut errors) = (Vec::new(), Vec::new());
+    let max = dialect.limits.dryrun_pods;
+    let mut read = |head: &Head, text: &str| match workload_pods(head, text, dialect) {
+        Ok(some) if pods.len() + some.len() <= max => pods.extend(some.into_iter().map(Arc::new)),
+        Ok(_) => errors.push(format!("more than {max} pods, the limit of one dry run (limits.dryrunPods)")),
+        Err(error) => errors.push(ObjectError::to_string(&error)),
+    };
+    if let Err(error) = read_objects(body, &mut read) {
+        errors.push(error.to_string());
+    }
+    errors.dedup();
+    if errors.is_empty() { Ok(pods) } else { Err(errors) }
+}
+
+/// The policy a dry run asks for.
+pub fn parse_policy(name: &str) -> Result<Policy, String> {
+    let known = Policy::ALL.map(|(name, _)| name).join(", ");
+    Policy::parse(name).ok_or_else(|| format!("policy {name:?} is not known ({known})"))
+}
+
+impl DryRun {
+    /// The answer for planned pods.
+    pub fn new(planned: &[Planned]) -> Self {
+        let fit = planned.iter().filter(|planned| planned.outcome.is_ok()).count();
+        Self { all_fit: fit == planned.len(), fit, pods: planned.iter().map(PodPlan::new).collect() }
+    }
+}
+
+impl PodPlan {
+    fn new(planned: &Planned) -> Self {
+        let pod = &planned.pod;
+        let mut form = Self {
+            namespace: pod.key.namespace.to_string(),
+            name: pod.key.name.to_string(),
+            request: request_words(pod),
+            node: None,
+            devices: Vec::new(),
+            refusals: Vec::new(),
+            details: Vec::new(),
+        };
+        match &planned.outcome {
+            Ok(place) => {
+                form.node = Some(place.node.to_string());
+                form.devices = place.placement.devices.iter().map(DeviceForm::from).collect();
+            }
+            Err(refused) => {
+                form.refusals = refused.refusals.iter().map(|(refusal, nodes)| RefusalCount {
+                    reason: refusal.to_string(),
+                    count: nodes.len(),
+                    nodes: nodes.iter().map(|name| name.to_string()).collect(),
+                }).collect();
+                form.refusals.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.reason.cmp(&b.reason)));
+                form.details.clone_from(&refused.details);
+            }
+        }
+        form
+    }
+}
+
+/// `2x nvidia.com/gpu, 3g.40gb`; `-` for a pod without devices.
+pub(super) fn request_words(pod: &Pod) -> String {
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    for (name, count) in &pod.request.counted {
+        counts.insert(name.to_string(), *count);
+    }
+    for ask in &pod.request.slices {
+        *counts.entry(ask.want.to_string()).or_default() += 1;
+    }
+    let words = counts.into_iter().map(|(name, count)| if count == 1 { name } else { format!("{count}x {name}") });
+    let words: Vec<String> = words.collect();
+    if words.is_empty() { "-".to_owned() } else { words.join(", ") }
+}

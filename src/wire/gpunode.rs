@@ -1,0 +1,127 @@
+//! `GpuNode` objects (`tangram.gpu/v1alpha1`, cluster-scoped, named like their node).
+//!
+//! `spec.instances` are the GPU instances that the scheduler wants, `status` is what the node's agent reads
+//! from NVML and the kubelet.
+
+use serde::Deserialize;
+
+use super::ObjectError;
+use super::object::{Metadata, or_default};
+use crate::mig::{Catalog, ProfileName};
+use crate::model::{GpuFacts, GpuHealth, GpuReport, InstanceReport, PodKey, Problem};
+
+/// A `GpuNode` as Tangram reads it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct GpuNodeObject {
+    #[serde(deserialize_with = "or_default")]
+    metadata: Metadata,
+    #[serde(deserialize_with = "or_default")]
+    spec: Spec,
+    #[serde(deserialize_with = "or_default")]
+    status: Status,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Spec {
+    #[serde(deserialize_with = "or_default")]
+    instances: Vec<WantedForm>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    sequence: u64,
+    #[serde(deserialize_with = "or_default")]
+    gpus: Vec<GpuForm>,
+}
+
+#[derive(Debug, Deserialize)]
+struct WantedForm {
+    gpu: u16,
+    #[serde(flatten)]
+    instance: InstanceForm,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GpuForm {
+    index: u16,
+    uuid: String,
+    #[serde(default)]
+    model: String,
+    memory_mib: Option<u32>,
+    #[serde(default)]
+    mig_mode: String,
+    #[serde(default)]
+    health: String,
+    #[serde(default)]
+    health_reason: String,
+    #[serde(default, deserialize_with = "or_default")]
+    instances: Vec<InstanceForm>,
+}
+
+#[derive(Debug, Deserialize)]
+struct InstanceForm {
+    uuid: Option<String>,
+    profile: String,
+    start: u8,
+    pod: Option<PodForm>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PodForm {
+    namespace: String,
+    name: String,
+}
+
+/// Reads a report: the node's name and what its agent and the scheduler say. An instance that cannot be
+/// read becomes a problem of the node.
+pub fn gpu_report(object: GpuNodeObject) -> Result<(String, GpuReport), ObjectError> {
+    let name = object.metadata.name;
+    if name.is_empty() {
+        return Err(ObjectError::new("GpuNode", "metadata.name", "is empty"));
+    }
+    let mut problems = Vec::new();
+    let mut read = |field: &str, position: usize, form: InstanceForm| {
+        let profile = ProfileName::parse(&form.profile);
+        if profile.is_none() {
+            let message = format!("{:?} is not a MIG profile", form.profile.chars().take(40).collect::<String>());
+            problems.push(Problem::Unreadable { field: format!("{field}[{position}].profile"), message });
+        }
+        Some(InstanceReport {
+            uuid: form.uuid.map(Into::into),
+            profile: profile?,
+            start: form.start,
+            pod: form.pod.map(|pod| PodKey { namespace: pod.namespace.into(), name: pod.name.into() }),
+        })
+    };
+    let wanted = (0..).zip(object.spec.instances);
+    let wanted = wanted.filter_map(|(position, form)| Some((form.gpu, read("spec.instances", position, form.instance)?))).collect();
+    let mut gpus: Vec<GpuFacts> = Vec::new();
+    for form in object.status.gpus {
+        let field = format!("status.gpus[{}].instances", form.index);
+        let instances = form.instances.into_iter().enumerate();
+        gpus.push(GpuFacts {
+            index: form.index,
+            uuid: form.uuid.into(),
+            model: Catalog::get().by_product(&form.model),
+            product: form.model.into(),
+            memory_mib: form.memory_mib,
+            is_mig_enabled: form.mig_mode == "Enabled",
+            health: match form.health.as_str() {
+                "" | "Healthy" => GpuHealth::Healthy,
+                state if form.health_reason.is_empty() => GpuHealth::Unhealthy(state.into()),
+                _ => GpuHealth::Unhealthy(form.health_reason.into()),
+            },
+            instances: instances.filter_map(|(position, form)| read(&field, position, form)).collect(),
+        });
+    }
+    gpus.sort_by_key(|gpu| gpu.index);
+    if let Some(twice) = gpus.windows(2).find(|pair| pair[0].index == pair[1].index) {
+        let message = format!("index {} stands there twice", twice[0].index);
+        return Err(ObjectError::new(format!("GpuNode {name}"), "status.gpus", message));
+    }
+    Ok((name, GpuReport { sequence: object.status.sequence, gpus, wanted, problems }))
+}

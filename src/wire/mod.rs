@@ -1,0 +1,103 @@
+//! Every serialised form, and nothing else that is serialised: what comes in becomes model values or an
+//! error that names object and field; what goes out has a shape of its own.
+//!
+//! ```text
+//! object     the few fields that Tangram reads of Kubernetes objects; everything else is skipped unread
+//! document   files and bodies with many objects: JSON or YAML, Lists and several documents
+//! quantities amounts and their totals over a pod's containers
+//! pod        Pod -> model::Pod
+//! node       Node -> model::NodeFacts, the labels of the NVIDIA stack
+//! gpunode    GpuNode (tangram.gpu/v1alpha1) -> model::GpuReport
+//! cluster_file Nodes, Pods and GpuNodes of a file as events
+//! placement  the annotation tangram.gpu/placement
+//! workload   pods of Deployments, Jobs and StatefulSets
+//! extender   the scheduler extender protocol, v1
+//! dryrun     POST /v1/dryrun
+//! view       GET /v1/cluster and /v1/fragmentation
+//! ```
+
+mod cluster_file;
+pub mod document;
+pub mod dryrun;
+pub mod extender;
+mod gpunode;
+mod node;
+mod object;
+mod placement;
+mod pod;
+mod quantities;
+pub mod view;
+mod workload;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use cluster_file::{Contents, cluster_events};
+pub use gpunode::{GpuNodeObject, gpu_report};
+pub use node::{NodeObject, Texts, node_facts};
+pub use placement::{PLACEMENT_ANNOTATION, placement_annotation};
+pub use pod::{PodObject, pod};
+pub use workload::{Workload, workload_pods};
+
+/// An object that cannot be read: whose, which field, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{object}: {field}: {message}")]
+pub struct ObjectError {
+    /// The object, for example `Pod research/train-0`.
+    pub object: String,
+    /// Path of the field.
+    pub field: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl ObjectError {
+    fn new(object: impl Into<String>, field: impl Into<String>, message: impl ToString) -> Self {
+        Self { object: object.into(), field: field.into(), message: message.to_string() }
+    }
+}
+
+/// How objects are read: which names are devices, and how much of anything is believed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dialect {
+    /// Resource names beside the built-in ones that count as whole devices.
+    pub device_resources: BTreeSet<String>,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// Bounds on what one request or object may contain. Reaching one is a clear error, never a slow answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of one HTTP body. A full NodeList of 5,000 nodes at 8.8 KB is 44 MB.
+    pub body_bytes: usize,
+    /// Node names in one extender request: kube-scheduler supports clusters of 5,000 nodes, 50,000 are planned for.
+    pub node_names: usize,
+    /// Bytes of one name: Kubernetes allows 253 (RFC 1123 subdomain).
+    pub name_bytes: usize,
+    /// Containers of one pod, init containers included: the API server's own size limit allows a few thousand.
+    pub containers: usize,
+    /// MIG devices of one pod: a host with 16 GPUs holds 112.
+    pub slices_per_pod: usize,
+    /// Pods in one dry run, replicas counted.
+    pub dryrun_pods: usize,
+    /// Pods that filter requests and files can make an embedded model remember.
+    pub pods: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 64 << 20,
+            node_names: 100_000,
+            name_bytes: 253,
+            containers: 1_000,
+            slices_per_pod: 112,
+            dryrun_pods: 10_000,
+            pods: 500_000,
+        }
+    }
+}

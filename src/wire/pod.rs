@@ -1,0 +1,315 @@
+//! Pods: what they ask for, by Kubernetes' own rules.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::object::{Metadata, PodSpec, Requirement, TolerationObject, or_default};
+use super::quantities::{Slot, slots, total};
+use super::{Dialect, ObjectError, PLACEMENT_ANNOTATION, placement};
+use crate::model::{
+    Affinity, Demand, Expression, Operator, Pod, PodKey, Policy, Request, ResourceKind, Resources, SliceAsk,
+    TaintEffect, Toleration, Want, resource_kind,
+};
+
+/// Key of the annotation that chooses a pod's placement policy.
+const POLICY_ANNOTATION: &str = "tangram.gpu/policy";
+/// Key of the annotation that names a pod's part in disaggregated inference.
+const ROLE_ANNOTATION: &str = "tangram.gpu/role";
+const ROLES: [&str; 2] = ["prefill", "decode"];
+
+/// A Pod as Tangram reads it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PodObject {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) metadata: Metadata,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) spec: PodSpec,
+    #[serde(deserialize_with = "or_default")]
+    status: PodStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PodStatus {
+    #[serde(deserialize_with = "or_default")]
+    phase: String,
+}
+
+impl PodObject {
+    /// Namespace and name; a pod without namespace is in `default`.
+    pub fn key(&self) -> PodKey {
+        let namespace = if self.metadata.namespace.is_empty() { "default" } else { &self.metadata.namespace };
+        PodKey { namespace: namespace.into(), name: self.metadata.name.as_str().into() }
+    }
+
+    /// Whether the pod has ended: it holds nothing any more.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
+    }
+}
+
+/// Reads a pod. The error names the pod and the field.
+pub fn pod(object: &PodObject, dialect: &Dialect) -> Result<Pod, ObjectError> {
+    let reader = Reader { name: format!("Pod {}", object.key()), object, dialect };
+    reader.check_size()?;
+    let spec = &object.spec;
+    let is_bound = !spec.node_name.is_empty();
+    let annotation = object.metadata.annotations.get(PLACEMENT_ANNOTATION);
+    // Before a pod is bound its annotation is only what its creator wrote.
+    let placement = annotation.filter(|_| is_bound).map(|value| placement::parse(value));
+    let (placement, unreadable) = match placement.transpose() {
+        Ok(placement) => (placement, None),
+        Err(why) => (None, Some(why.into())),
+    };
+    Ok(Pod {
+        key: object.key(),
+        uid: object.metadata.uid.as_str().into(),
+        priority: spec.priority.unwrap_or(0),
+        request: Request {
+            counted: reader.counted()?,
+            slices: reader.slices()?,
+            policy: if is_bound { None } else { reader.policy()? },
+        },
+        demand: reader.demand()?,
+        node: is_bound.then(|| spec.node_name.as_str().into()),
+        placement,
+        unreadable_placement: unreadable,
+        is_terminating: object.metadata.deletion_timestamp.is_some(),
+    })
+}
+
+struct Reader<'a> {
+    name: String,
+    object: &'a PodObject,
+    dialect: &'a Dialect,
+}
+
+impl Reader<'_> {
+    fn error(&self, field: impl Into<String>, message: impl ToString) -> ObjectError {
+        ObjectError::new(&self.name, field, message)
+    }
+
+    fn check_size(&self) -> Result<(), ObjectError> {
+        let (count, max) = (slots(&self.object.spec).count(), self.dialect.limits.containers);
+        if count > max {
+            return Err(self.error("spec.containers", format!("{count} containers, the limit is {max} (limits.containers)")));
+        }
+        let metadata = &self.object.metadata;
+        let max = self.dialect.limits.name_bytes;
+        for (field, text) in [("metadata.name", &metadata.name), ("metadata.namespace", &metadata.namespace)] {
+            if text.len() > max {
+                let message = format!("{} bytes, the limit is {max} (limits.nameBytes)", text.len());
+                return Err(ObjectError::new("Pod", field, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, slot: Slot<'_>, resource: &str) -> Result<u32, ObjectError> {
+        let Some(amount) = slot.container.asks(resource) else { return Ok(0) };
+        let count = amount.quantity().and_then(crate::units::Quantity::whole);
+        count.map_err(|why| self.error(slot.field(resource), format!("{:?} is {why}", amount.shown())))
+    }
+
+    /// All names of resources that mean GPUs, sorted, with their kinds.
+    fn device_names(&self) -> Vec<(&str, ResourceKind)> {
+        let names: BTreeSet<&str> =
+            slots(&self.object.spec).flat_map(|slot| slot.container.resource_names()).map(String::as_str).collect();
+        let kind = |name| Some((name, resource_kind(name, &self.dialect.device_resources)?));
+        names.into_iter().filter_map(kind).collect()
+    }
+
+    fn counted(&self) -> Result<Vec<(Arc<str>, u32)>, ObjectError> {
+        let mut counted = Vec::new();
+        for (name, kind) in self.device_names() {
+            match kind {
+                ResourceKind::Counted => {
+                    let total = total(&self.object.spec, |slot| self.count(slot, name).map(i64::from))?;
+                    let total = u32::try_from(total).map_err(|_| self.error("spec.containers", format!("{total} {name} is too large")))?;
+                    if total > 0 {
+                        counted.push((name.into(), total));
+                    }
+                }
+                ResourceKind::Unknown => {
+                    let slot = slots(&self.object.spec).find(|slot| slot.container.asks(name).is_some());
+                    let field = slot.map_or_else(|| "spec".to_owned(), |slot| slot.field(name));
+                    return Err(self.error(field, "no resource of Tangram: mig-<profile>, mem and compute-slices are"));
+                }
+                ResourceKind::Slice(_) | ResourceKind::Memory | ResourceKind::ComputeSlices => {}
+            }
+        }
+        Ok(counted)
+    }
+
+    fn slices(&self) -> Result<Vec<SliceAsk>, ObjectError> {
+        let mut asks = Vec::new();
+        for (name, kind) in self.device_names() {
+            if let ResourceKind::Slice(profile) = kind {
+                self.profile_asks(name, &Want::Profile(profile), &mut asks)?;
+            }
+        }
+        self.memory_asks(&mut asks)?;
+        let order: Vec<&str> = slots(&self.object.spec).map(|slot| slot.container.name.as_str()).collect();
+        asks.sort_by_key(|ask| order.iter().position(|name| *name == &*ask.container));
+        Ok(asks)
+    }
+
+    /// One ask per device: those of the containers that last, and what an init container needs beyond.
+    fn profile_asks(&self, name: &str, want: &Want, asks: &mut Vec<SliceAsk>) -> Result<(), ObjectError> {
+        let total = total(&self.object.spec, |slot| self.count(slot, name).map(i64::from))?;
+        let max = self.dialect.limits.slices_per_pod;
+        let total = usize::try_from(total).unwrap_or(usize::MAX);
+        if total.saturating_add(asks.len()) > max {
+            let message = format!("{total} {name}: a pod may ask for {max} MIG devices (limits.slicesPerPod)");
+            return Err(self.error("spec.containers", message));
+        }
+        let mut missing = total;
+        let last_first = slots(&self.object.spec).collect::<Vec<_>>();
+        let lasting = last_first.iter().filter(|slot| slot.is_lasting());
+        let passing = last_first.iter().filter(|slot| !slot.is_lasting());
+        for slot in lasting.chain(passing) {
+            let count = usize::try_from(self.count(*slot, name)?).unwrap_or(usize::MAX).min(missing);
+            missing -= count;
+            let container: Arc<str> = slot.container.name.as_str().into();
+            asks.extend((0..count).map(|_| SliceAsk { container: container.clone(), want: want.clone() }));
+        }
+        Ok(())
+    }
+
+    /// One device per container that asks for memory. An init container uses a later container's device
+    /// where that is large enough; what is left over becomes one device for all init containers.
+    fn memory_asks(&self, asks: &mut Vec<SliceAsk>) -> Result<(), ObjectError> {
+        const MEMORY: &str = "tangram.gpu/mem";
+        const COMPUTE: &str = "tangram.gpu/compute-slices";
+        let (mut lasting, mut passing): (Vec<SliceAsk>, Option<(Arc<str>, u32, u32)>) = (Vec::new(), None);
+        let mut init = Vec::new();
+        for slot in slots(&self.object.spec) {
+            let (mib, compute_slices) = (self.count(slot, MEMORY)?, self.count(slot, COMPUTE)?);
+            if mib == 0 {
+                if compute_slices > 0 {
+                    return Err(self.error(slot.field(COMPUTE), format!("goes with {MEMORY}, which the container does not ask for")));
+                }
+                continue;
+            }
+            let container: Arc<str> = slot.container.name.as_str().into();
+            if slot.is_lasting() {
+                lasting.push(SliceAsk { container, want: Want::Memory { mib, compute_slices } });
+            } else {
+                init.push((container, mib, compute_slices));
+            }
+        }
+        for (container, mib, compute_slices) in init {
+            let covers = |ask: &SliceAsk| matches!(ask.want, Want::Memory { mib: has, compute_slices: computes } if has >= mib && computes >= compute_slices);
+            if !lasting.iter().any(covers) {
+                let (first, most, computes) = passing.unwrap_or((container, 0, 0));
+                passing = Some((first, most.max(mib), computes.max(compute_slices)));
+            }
+        }
+        asks.extend(lasting);
+        asks.extend(passing.map(|(container, mib, compute_slices)| SliceAsk { container, want: Want::Memory { mib, compute_slices } }));
+        Ok(())
+    }
+
+    fn policy(&self) -> Result<Option<Policy>, ObjectError> {
+        let annotations = &self.object.metadata.annotations;
+        let refuse = |key: &str, value: &str, known: &[&str]| {
+            let shown: String = value.chars().take(40).collect();
+            self.error(format!("metadata.annotations[{key}]"), format!("{shown:?} is not known ({})", known.join(", ")))
+        };
+        if let Some(role) = annotations.get(ROLE_ANNOTATION)
+            && !ROLES.contains(&role.as_str())
+        {
+            return Err(refuse(ROLE_ANNOTATION, role, &ROLES));
+        }
+        let Some(name) = annotations.get(POLICY_ANNOTATION) else { return Ok(None) };
+        let known = Policy::ALL.map(|(name, _)| name);
+        Policy::parse(name).map(Some).ok_or_else(|| refuse(POLICY_ANNOTATION, name, &known))
+    }
+
+    fn amount(&self, slot: Slot<'_>, resource: &str, unit: fn(crate::units::Quantity) -> i64) -> Result<i64, ObjectError> {
+        let Some(amount) = slot.container.asks(resource) else { return Ok(0) };
+        amount.quantity().map(unit).map_err(|why| self.error(slot.field(resource), format!("{:?} is {why}", amount.shown())))
+    }
+
+    fn demand(&self) -> Result<Demand, ObjectError> {
+        use crate::units::Quantity;
+        let spec = &self.object.spec;
+        let of = |resource: &'static str, unit: fn(Quantity) -> i64| -> Result<i64, ObjectError> {
+            let sum = total(spec, |slot| self.amount(slot, resource, unit))?;
+            let overhead = spec.overhead.get(resource).map_or(Ok(0), |amount| amount.quantity().map(unit));
+            let overhead = overhead.map_err(|why| self.error(format!("spec.overhead[{resource}]"), why))?;
+            Ok(sum.saturating_add(overhead))
+        };
+        let resources = Resources {
+            cpu_milli: of("cpu", Quantity::milli)?,
+            memory_bytes: of("memory", Quantity::units_rounded_up)?,
+            ephemeral_bytes: of("ephemeral-storage", Quantity::units_rounded_up)?,
+            pods: 1,
+        };
+        let has_host_port = slots(spec).any(|slot| slot.container.ports.iter().any(|port| port.host_port.is_some_and(|port| port > 0)));
+        let has_volume = spec.volumes.iter().any(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some());
+        let has_pod_affinity = spec.affinity.pod_affinity.is_some() || spec.affinity.pod_anti_affinity.is_some();
+        let has_unmodelled =
+            has_host_port || has_volume || has_pod_affinity || !spec.topology_spread_constraints.is_empty();
+        if !spec.node_name.is_empty() {
+            // A bound pod has passed those filters, perhaps under rules newer than these.
+            return Ok(Demand { resources, has_unmodelled, ..Demand::default() });
+        }
+        Ok(Demand {
+            resources,
+            node_selector: spec.node_selector.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect(),
+            affinity: self.affinity()?,
+            tolerations: spec.tolerations.iter().map(|toleration| self.toleration(toleration)).collect::<Result<_, _>>()?,
+            has_unmodelled,
+        })
+    }
+
+    fn affinity(&self) -> Result<Affinity, ObjectError> {
+        let required = &self.object.spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution;
+        let Some(selector) = required else { return Ok(None) };
+        let terms = selector.node_selector_terms.iter().map(|term| {
+            let labels = term.match_expressions.iter().map(|requirement| self.expression(requirement, false));
+            let fields = term.match_fields.iter().map(|requirement| self.expression(requirement, true));
+            labels.chain(fields).collect()
+        });
+        terms.collect::<Result<_, _>>().map(Some)
+    }
+
+    fn expression(&self, requirement: &Requirement, is_field: bool) -> Result<Expression, ObjectError> {
+        const FIELD: &str = "spec.affinity.nodeAffinity";
+        if is_field && requirement.key != "metadata.name" {
+            return Err(self.error(FIELD, format!("matchFields knows metadata.name only, not {:?}", requirement.key)));
+        }
+        let operator = match requirement.operator.as_str() {
+            "In" => Operator::In,
+            "NotIn" => Operator::NotIn,
+            "Exists" => Operator::Exists,
+            "DoesNotExist" => Operator::DoesNotExist,
+            "Gt" => Operator::Gt,
+            "Lt" => Operator::Lt,
+            other => return Err(self.error(FIELD, format!("operator {other:?} is not known"))),
+        };
+        Ok(Expression {
+            key: (!is_field).then(|| requirement.key.as_str().into()),
+            operator,
+            values: requirement.values.iter().map(|value| value.as_str().into()).collect(),
+        })
+    }
+
+    fn toleration(&self, toleration: &TolerationObject) -> Result<Toleration, ObjectError> {
+        let effect = match toleration.effect.as_deref().unwrap_or_default() {
+            "" => None,
+            "NoSchedule" => Some(TaintEffect::NoSchedule),
+            "PreferNoSchedule" => Some(TaintEffect::PreferNoSchedule),
+            "NoExecute" => Some(TaintEffect::NoExecute),
+            other => return Err(self.error("spec.tolerations", format!("effect {other:?} is not known"))),
+        };
+        let is_exists = toleration.operator.as_deref() == Some("Exists");
+        let value = if is_exists { None } else { Some(toleration.value.as_deref().unwrap_or_default().into()) };
+        let key = toleration.key.as_deref().filter(|key| !key.is_empty()).map(Into::into);
+        Ok(Toleration { key, value, effect })
+    }
+}

@@ -1,0 +1,278 @@
+//! A real Kubernetes control plane for one test: etcd, an API server and, when
+//! asked for, a scheduler.
+//!
+//! Each [`Plane`] has its own processes, its own folder and its own port, so
+//! tests run beside each other. etcd talks over a socket in the folder. No
+//! controller manager and no kubelet run: nodes are objects that a test writes,
+//! and a bound pod stays as it is until the test says otherwise.
+//!
+//! A helper that cannot do its work panics: a test has nothing else to do with
+//! such an error than to fail with its text.
+
+mod access;
+mod binaries;
+mod objects;
+mod process;
+mod tangram;
+
+use std::ffi::OsString;
+use std::fmt::Debug;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use hyper::Request;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use access::{Access, free_port};
+use binaries::program;
+use process::Process;
+
+pub(crate) use objects::{annotated, fake_node, pod};
+pub(crate) use tangram::Tangram;
+
+/// How long a program of the plane may take to be ready. It takes seconds on an
+/// idle machine; one with every core taken by other tests needs the rest.
+const START: Duration = Duration::from_mins(2);
+
+/// How often a new port is tried after somebody else took the one chosen.
+const PORTS: usize = 5;
+
+/// How long the scheduler may take over one pod. It takes a tenth of a second;
+/// the rest is for a full machine and for a pod that is tried again.
+const DECISION: Duration = Duration::from_mins(1);
+
+/// How often [`wait_until`] looks: each look is a request to the API server.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A running etcd and API server. Dropping it kills them and removes the folder.
+pub(crate) struct Plane {
+    client: Client,
+    access: Access,
+    // Ended before the folder they write to goes: fields are dropped in order.
+    _apiserver: Process,
+    _etcd: Process,
+    dir: TempDir,
+}
+
+/// A running kube-scheduler. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Scheduler {
+    _process: Process,
+}
+
+impl Plane {
+    /// Starts a plane with nothing in it, and waits until it takes pods.
+    pub(crate) async fn start() -> Self {
+        Self::try_start().await.expect("a control plane starts")
+    }
+
+    async fn try_start() -> Result<Self> {
+        let dir = TempDir::with_prefix("tangram-plane-")?;
+        let socket = format!("unix://{}", dir.path().join("etcd.sock").display());
+        let etcd = start_etcd(dir.path(), &socket)?;
+        let access = Access::write(dir.path())?;
+        for _ in 0..PORTS {
+            let port = free_port()?;
+            let mut apiserver = start_apiserver(dir.path(), &socket, &access, port)?;
+            match ready(&mut apiserver, &access, port).await {
+                Ok(client) => return Ok(Self { client, access, _apiserver: apiserver, _etcd: etcd, dir }),
+                Err(_) if apiserver.said("address already in use") => (),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(anyhow!("{PORTS} ports in a row were taken by others"))
+    }
+
+    /// A client with every right.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Starts a scheduler with a `KubeSchedulerConfiguration`, to which only how
+    /// to reach this plane is added.
+    pub(crate) async fn scheduler(&self, configuration: &str) -> Scheduler {
+        self.try_scheduler(configuration).await.expect("a scheduler starts")
+    }
+
+    async fn try_scheduler(&self, configuration: &str) -> Result<Scheduler> {
+        let mut configuration: Value =
+            serde_saphyr::from_str(configuration).context("reading the scheduler's configuration")?;
+        ensure!(configuration.is_object(), "the scheduler's configuration is no mapping");
+        configuration["clientConnection"]["kubeconfig"] = json!(self.access.kubeconfig);
+        // With one scheduler there is nobody to elect, and it takes seconds.
+        configuration["leaderElection"]["leaderElect"] = json!(false);
+        let path = self.dir.path().join("scheduler.json");
+        fs::write(&path, configuration.to_string())?;
+        // What is tried for each pod begins to be logged at this level.
+        let arguments = [flag("config", &path), "--secure-port=0".into(), "--v=3".into()];
+        let mut process =
+            Process::start("kube-scheduler", self.dir.path(), program("kube-scheduler")?, arguments)?;
+        // Past this line the configuration was read and found valid.
+        process.line("Starting Kubernetes Scheduler", START).await?;
+        Ok(Scheduler { _process: process })
+    }
+
+    /// Writes a node, with its status.
+    pub(crate) async fn add_node(&self, node: &Node) {
+        let nodes = Api::<Node>::all(self.client());
+        nodes.create(&PostParams::default(), node).await.expect("a node is created");
+    }
+
+    /// Writes a pod that waits for the scheduler.
+    pub(crate) async fn add_pod(&self, pod: &Pod) {
+        let pods = Api::<Pod>::default_namespaced(self.client());
+        pods.create(&PostParams::default(), pod).await.expect("a pod is created");
+    }
+
+    /// Writes a pod that runs on `node`, as if a scheduler and a kubelet had
+    /// done their work.
+    pub(crate) async fn run_pod(&self, mut pod: Pod, node: &str) {
+        let pods = Api::<Pod>::default_namespaced(self.client());
+        pod.spec.get_or_insert_default().node_name = Some(node.to_owned());
+        self.add_pod(&pod).await;
+        let status = Patch::Merge(json!({ "status": { "phase": "Running" } }));
+        let name = pod.metadata.name.expect("the pod was created under its name");
+        pods.patch_status(&name, &PatchParams::default(), &status).await.expect("a pod runs");
+    }
+
+    /// The pod called `name`, as it is now.
+    pub(crate) async fn pod(&self, name: &str) -> Pod {
+        Api::<Pod>::default_namespaced(self.client()).get(name).await.expect("the pod exists")
+    }
+
+    /// Waits until the pod called `name` is bound, and returns its node.
+    pub(crate) async fn node_of(&self, name: &str) -> String {
+        let bound = async || self.pod(name).await.spec?.node_name;
+        wait_until(&format!("pod {name} is bound"), DECISION, bound).await
+    }
+
+    /// Waits until the scheduler has said that it cannot place the pod called
+    /// `name`, and returns its words.
+    pub(crate) async fn refusal_of(&self, name: &str) -> String {
+        let refused = async || {
+            let pod = self.pod(name).await;
+            let node = pod.spec?.node_name;
+            assert_eq!(node, None, "pod {name} is bound, and was to be refused");
+            let conditions = pod.status?.conditions?;
+            let scheduled = conditions.into_iter().find(|condition| condition.type_ == "PodScheduled")?;
+            (scheduled.reason.as_deref() == Some("Unschedulable")).then_some(scheduled.message?)
+        };
+        wait_until(&format!("pod {name} is refused"), DECISION, refused).await
+    }
+
+    /// Writes down all nodes and pods as `kubectl get nodes,pods -A -o json`
+    /// prints them, and returns the file. What a test put into the API server
+    /// and what Tangram is given cannot differ this way.
+    pub(crate) async fn capture(&self) -> PathBuf {
+        self.try_capture().await.expect("the cluster is written down")
+    }
+
+    async fn try_capture(&self) -> Result<PathBuf> {
+        let mut items = self.list::<Node>().await?;
+        items.append(&mut self.list::<Pod>().await?);
+        let list = json!({ "apiVersion": "v1", "kind": "List", "metadata": {}, "items": items });
+        let path = self.dir.path().join("cluster.json");
+        fs::write(&path, list.to_string())?;
+        Ok(path)
+    }
+
+    /// Every object of a kind, each with its kind: in a list of one kind the API
+    /// server leaves it out.
+    async fn list<K>(&self) -> Result<Vec<Value>>
+    where
+        K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
+    {
+        let listed = Api::<K>::all(self.client()).list(&ListParams::default()).await?;
+        let typed = |item: K| {
+            let mut item = serde_json::to_value(item)?;
+            item["apiVersion"] = json!(K::api_version(&()));
+            item["kind"] = json!(K::kind(&()));
+            Ok(item)
+        };
+        listed.items.into_iter().map(typed).collect()
+    }
+}
+
+/// Waits until `condition` finds something. The test fails with `what` when
+/// `limit` is over before.
+pub(crate) async fn wait_until<T>(
+    what: &str,
+    limit: Duration,
+    mut condition: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let found = tokio::time::timeout(limit, async {
+        loop {
+            if let Some(found) = condition().await {
+                return found;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    });
+    let found = found.await.ok();
+    assert!(found.is_some(), "{what}: not within {limit:?}");
+    found.expect("asserted above")
+}
+
+fn start_etcd(dir: &Path, socket: &str) -> Result<Process> {
+    let peers = format!("unix://{}", dir.join("etcd-peers.sock").display());
+    let arguments = [
+        flag("data-dir", dir.join("etcd")),
+        flag("listen-client-urls", socket),
+        flag("listen-peer-urls", peers),
+        // Must look like an address. A single member never uses it.
+        "--advertise-client-urls=http://localhost:2379".into(),
+        // The data lives as long as the test.
+        "--unsafe-no-fsync".into(),
+        "--log-level=warn".into(),
+    ];
+    Process::start("etcd", dir, program("etcd")?, arguments)
+}
+
+fn start_apiserver(dir: &Path, etcd: &str, access: &Access, port: u16) -> Result<Process> {
+    let arguments = [
+        flag("etcd-servers", etcd),
+        "--bind-address=127.0.0.1".into(),
+        // Otherwise the machine must have a network beyond the loopback device.
+        "--advertise-address=127.0.0.1".into(),
+        "--endpoint-reconciler-type=none".into(),
+        flag("secure-port", port.to_string()),
+        flag("cert-dir", &access.certificates),
+        flag("token-auth-file", &access.tokens),
+        flag("service-account-key-file", &access.service_account_public_key),
+        flag("service-account-signing-key-file", &access.service_account_key),
+        "--service-account-issuer=https://kubernetes.default.svc".into(),
+        "--authorization-mode=RBAC".into(),
+        // The first refuses pods without an account that only the controller
+        // manager makes; the second taints new nodes until it takes that off.
+        "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition".into(),
+    ];
+    Process::start("kube-apiserver", dir, program("kube-apiserver")?, arguments)
+}
+
+/// Waits until the API server takes pods, and returns a client of it.
+async fn ready(apiserver: &mut Process, access: &Access, port: u16) -> Result<Client> {
+    let client = apiserver.until("to write its certificate", START, async || access.client(port).await.ok());
+    let client = client.await?;
+    let answers = async || {
+        let request = Request::get("/readyz").body(Vec::new()).ok()?;
+        client.request_text(request).await.ok()?;
+        // Made by the server itself, a moment after it calls itself ready.
+        Api::<Namespace>::all(client.clone()).get("default").await.ok()
+    };
+    apiserver.until("to be ready", START, answers).await?;
+    Ok(client)
+}
+
+fn flag(name: &str, value: impl Into<OsString>) -> OsString {
+    let mut flag = OsString::from(format!("--{name}="));
+    flag.push(value.into());
+    flag
+}

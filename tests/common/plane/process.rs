@@ -1,0 +1,152 @@
+//! One program under test: its log in a file, its life tied to the test's.
+
+use std::ffi::OsStr;
+use std::fmt::{self, Display};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+
+/// Runs the program given as arguments until it ends or standard input closes.
+///
+/// The test holds the other end of that pipe, so the program dies with the
+/// test process however that ends: `Drop` does not run after a signal, an
+/// abort or a time-out of the test runner, and a control plane that stays
+/// behind takes a core of the machine.
+const LEASH: &str = r#"
+exec 3<&0
+"$@" </dev/null 3<&- &
+program=$!
+exec 2>/dev/null
+{ read -r _ <&3; kill -9 "$program"; } &
+watcher=$!
+wait "$program"
+status=$?
+kill "$watcher"
+exit "$status"
+"#;
+
+/// How many lines of a log are worth reading in a failed test's output.
+const TAIL_LINES: usize = 30;
+
+/// How often a condition outside this process is looked at again. Short against
+/// everything that is waited for, long against the cost of looking.
+const POLL: Duration = Duration::from_millis(25);
+
+/// A running program. Dropping it kills the program, and prints the end of its
+/// log when the test is failing.
+#[derive(Debug)]
+pub(crate) struct Process {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `program`, with everything it prints going to `NAME.log` in
+    /// `dir`, which is also its working directory.
+    pub(super) fn start<I>(name: &'static str, dir: &Path, program: &Path, arguments: I) -> Result<Self>
+    where
+        I: IntoIterator<Item: AsRef<OsStr>>,
+    {
+        let log = dir.join(name).with_extension("log");
+        let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+        let child = Command::new("sh")
+            .args(["-c", LEASH, "leash"])
+            .arg(program)
+            .args(arguments)
+            .current_dir(dir)
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone().context("sharing the log")?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("starting {}", program.display()))?;
+        Ok(Self { name, child, log })
+    }
+
+    /// Waits until `probe` finds something. Fails, with the end of the log, when
+    /// the program ends first or when `limit` is over.
+    pub(super) async fn until<T>(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut probe: impl AsyncFnMut() -> Option<T>,
+    ) -> Result<T> {
+        let found = async {
+            loop {
+                if let Some(found) = probe().await {
+                    return found;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let child = &mut self.child;
+        let ended = async {
+            loop {
+                if let Some(status) = child.try_wait().transpose() {
+                    return status;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        // Beside each other: a probe may hang on a port that is not the program's.
+        let found = tokio::select! {
+            found = found => Ok(found),
+            status = ended => Err(anyhow!("it ended with {}", status.context("asking for its status")?)),
+            () = tokio::time::sleep(limit) => Err(anyhow!("it did not within {limit:?}")),
+        };
+        found.map_err(|error| anyhow!("waiting for {} {what}: {error:#}\n{}", self.name, self.tail()))
+    }
+
+    /// Waits for a line of the log that contains `text`, and returns that line.
+    pub(super) async fn line(&mut self, text: &str, limit: Duration) -> Result<String> {
+        let log = self.log.clone();
+        self.until(&format!("to print '{text}'"), limit, async || {
+            let written = fs::read_to_string(&log).ok()?;
+            // The last line may be half written.
+            let complete = &written[..written.rfind('\n')?];
+            complete.lines().find(|line| line.contains(text)).map(str::to_owned)
+        })
+        .await
+    }
+
+    /// Whether the log contains `text`.
+    pub(super) fn said(&self, text: &str) -> bool {
+        fs::read_to_string(&self.log).is_ok_and(|written| written.contains(text))
+    }
+
+    /// The end of the log, for a person.
+    fn tail(&self) -> Tail<'_> {
+        Tail(self)
+    }
+}
+
+/// The end of a process's log, under a line that says whose it is.
+struct Tail<'a>(&'a Process);
+
+impl Display for Tail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Process { name, log, .. } = self.0;
+        let written = fs::read(log).unwrap_or_default();
+        let written = String::from_utf8_lossy(&written);
+        let lines: Vec<&str> = written.lines().collect();
+        let shown = &lines[lines.len().saturating_sub(TAIL_LINES)..];
+        writeln!(f, "--- the last {} of {} lines of {name}", shown.len(), lines.len())?;
+        shown.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+impl Drop for Process {
+    #[expect(clippy::print_stderr, reason = "the log of a failed test is for the person who reads it")]
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        // Waited for, so that the next test does not share the machine with it.
+        // An error here is about a process that is gone.
+        self.child.wait().ok();
+        if std::thread::panicking() {
+            eprint!("{}", self.tail());
+        }
+    }
+}
