@@ -9,7 +9,7 @@ use crate::wire::dryrun::{DryRun, PodPlan};
 /// A dry run: one line per pod, then what stands in the way of those without a place.
 pub(super) fn dryrun_table(answer: &DryRun) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(["POD", "REQUEST", "NODE", "DEVICES"]);
     for pod in &answer.pods {
         let node = pod.node.as_deref().unwrap_or("-");
