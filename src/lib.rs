@@ -1,5 +1,43 @@
-//! Tangram
-#![allow(missing_docs)]
+//! Tangram places GPU pods of a Kubernetes cluster: whole GPUs, MIG slices and shares.
+//!
+//! It is a scheduler extender: kube-scheduler asks over HTTP which nodes fit a pod and how well; Tangram
+//! answers from an in-memory model. *Ground state* is what others say: labels, allocatable, pods, agents'
+//! reports. Everything else is *derived* from it, and every decision is a function of an immutable snapshot.
+//!
+//! ```text
+//!  cluster file --> wire --events--> owner[cache] --snapshots--> http[extender, plan] <--> kube-scheduler
+//!                                      ^                              |
+//!                                      '------- bind, delete ---------'
+//! ```
+//!
+//! # Where things are, bottom first
+//!
+//! | module | what |
+//! |---|---|
+//! | [`units`] | checked quantities |
+//! | [`mig`] | GPU models, profiles, legal placements, occupancies |
+//! | [`model`] | cluster, nodes, pods, requests: plain data |
+//! | [`solver`] | fit, cost, placement, reasons; the independent checker |
+//! | [`plan`], [`preempt`], [`cache`] | dry run; victims; events applied to the model |
+//! | [`wire`] | every serialised form |
+//! | [`extender`] | the extender's answers on one snapshot |
+//! | [`sim`] | generated clusters for benches and tests |
+//! | [`owner`], [`http`], [`config`], [`mod@serve`], [`cli`] | the shells: task, routes, file, process, commands |
+//!
+//! A module may name those above it in this table only, and everything up to `sim` is pure: no tokio, files,
+//! sockets, environment, threads, clocks or randomness; `tests/architecture.rs` holds both.
+//!
+//! # Invariants
+//!
+//! * No memory slice is ever held twice: binds are decided by one owner, checked by code that shares
+//!   nothing with the solver, and claims that contradict each other close the GPU.
+//! * filter and prioritize take no lock that a writer holds, do no I/O and have no effect on placement.
+//! * Equal inputs give equal answers, byte for byte; texts for kube-scheduler hold no number that moves.
+//! * Bad input is answered in the protocol's own form and changes nothing.
+//!
+//! Absent on purpose: a database (the API server is the only durable store), a lock around the model, a
+//! placement made anywhere but in [`solver`].
+
 pub mod cache;
 pub mod cli;
 pub mod config;
@@ -11,6 +49,7 @@ pub mod owner;
 pub mod plan;
 pub mod preempt;
 pub mod serve;
+pub mod sim;
 pub mod solver;
 pub mod units;
 pub mod wire;

@@ -50,7 +50,7 @@ pub enum Refusal {
         /// What was asked for.
         want: Arc<str>,
     },
-    /// Enough free memory slices on some GPU, but not at a legal start.
+    /// Enough free memory slices on some GPU, but no legal start, or no engines, left.
     Fragmented {
         /// What was asked for.
         want: Arc<str>,
@@ -100,7 +100,7 @@ impl fmt::Display for Refusal {
             Self::WrongModel { want } => write!(f, "GPU model has no {want}"),
             Self::Closed => f.write_str("dynamic MIG GPUs are closed (unhealthy or in conflict)"),
             Self::Full { want } => write!(f, "no GPU has enough free memory slices for {want}"),
-            Self::Fragmented { want } => write!(f, "free memory slices for {want}, but none at a legal start"),
+            Self::Fragmented { want } => write!(f, "free memory slices for {want}, but no legal placement"),
             Self::NotTogether { count } => write!(f, "not room for all {count} MIG devices of the pod together"),
             Self::NeverTogether { count } => write!(f, "GPUs of the node can never hold {count} such MIG devices"),
             Self::InTree(why) => f.write_str(why),

@@ -92,8 +92,7 @@ pub fn node_facts(object: &NodeObject, dialect: &Dialect, texts: &mut Texts) -> 
     let mut reader = Reader { object, dialect, problems: Vec::new() };
     let (product, cut) = reader.product();
     let model = Catalog::get().by_product(product);
-    // Models without MIG say so; any other that the table lacks may be one that it should have.
-    if model.is_none() && !product.is_empty() && reader.label("nvidia.com/mig.capable") != Some("false") {
+    if model.is_none() && !product.is_empty() && !is_known_without_mig(product) {
         reader.problems.push(Problem::UnknownModel { product: product.into() });
     }
     let dynamic = reader.dynamic(model);
@@ -282,6 +281,18 @@ impl<'a> Reader<'a> {
             PoolKind::Replica { replicas, of } => of.as_ref().map_or_else(whole, partition).div_euclid(*replicas),
         }
     }
+}
+
+/// Products that NVIDIA sells without MIG, as GPU feature discovery begins their labels: nothing is missing
+/// in the table when one of them is not there.
+const WITHOUT_MIG: &[&str] = &[
+    "Tesla", "Quadro", "NVIDIA-A2", "NVIDIA-A10", "NVIDIA-A10G", "NVIDIA-A16", "NVIDIA-A40", "NVIDIA-GeForce",
+    "NVIDIA-L2", "NVIDIA-L4", "NVIDIA-L20", "NVIDIA-L40", "NVIDIA-L40S", "NVIDIA-RTX", "NVIDIA-T4", "NVIDIA-TITAN",
+];
+
+fn is_known_without_mig(product: &str) -> bool {
+    let begins = |known: &str| product.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    WITHOUT_MIG.iter().any(|known| begins(known))
 }
 
 /// What a profile's name promises: `1g.10gb` has 10 GiB.

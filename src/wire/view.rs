@@ -154,7 +154,8 @@ fn pools(node: &Node) -> Vec<PoolView> {
             devices: if node.report.is_some() { "known" } else { "assumed" },
         }
     };
-    node.pools().map(view).collect()
+    // A device plugin announces names it has nothing for: those say nothing.
+    node.pools().filter(|(facts, pool)| facts.capacity > 0 || pool.used > 0).map(view).collect()
 }
 
 impl GpuView {
@@ -291,7 +292,7 @@ impl Capacity {
             self.closed_gpus += u32::from(gpu.occupancy == Occupancy::CLOSED);
             self.dynamic.add(scores.fragmentation(gpu.occupancy));
         }
-        for (facts, pool) in node.pools() {
+        for (facts, pool) in node.pools().filter(|(facts, pool)| facts.capacity > 0 || pool.used > 0) {
             let sum = self.pools.entry(facts.resource.to_string()).or_default();
             let free = facts.capacity.saturating_sub(pool.used);
             sum.capacity = sum.capacity.saturating_add(facts.capacity);
