@@ -40,7 +40,10 @@ fn main() {
     ];
     let (address, events) = start_tangram();
     let noop = Noop::start();
-    println!("{:26} {:>10} {:>10} {:>10}   {:>10} {:>10}", "", "p50 ms", "p99 ms", "max ms", "noop p50", "ratio p50");
+    println!(
+        "{:26} {:>10} {:>10} {:>10}   {:>10} {:>10}",
+        "", "p50 ms", "p99 ms", "max ms", "noop p50", "ratio p50"
+    );
     for (name, request) in &requests {
         let ours = latencies(address, request);
         let theirs = noop.as_ref().map(|noop| latencies(noop.address, request));
@@ -60,7 +63,8 @@ fn main() {
 
 /// The server in this process, and events that change its model.
 fn start_tangram() -> (SocketAddr, Events) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
     let scores = Arc::new(Scores::prior());
     let cache = common::cache(NODES, &scores);
     let pods: Vec<Arc<Pod>> = cache.pods().filter(|pod| pod.node.is_some()).cloned().collect();
@@ -98,7 +102,9 @@ impl Events {
                     at += 7;
                     let gone = Event::PodDeleted(pod.key.clone());
                     let back = Event::PodApplied(pod.clone());
-                    runtime.block_on(async { model.tell(gone).await.and(model.tell(back).await) }).expect("it runs");
+                    runtime
+                        .block_on(async { model.tell(gone).await.and(model.tell(back).await) })
+                        .expect("it runs");
                     counted.fetch_add(2, Ordering::Relaxed);
                 }
                 std::thread::sleep(Duration::from_millis(10));
@@ -149,7 +155,9 @@ fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut [u8]) {
     let mut length = 0;
     loop {
         length += stream.read(&mut buffer[length..]).expect("an answer");
-        let Some(end) = buffer[..length].windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let Some(end) = buffer[..length].windows(4).position(|window| window == b"\r\n\r\n") else {
+            continue;
+        };
         let head = std::str::from_utf8(&buffer[..end]).expect("a head").to_ascii_lowercase();
         assert!(head.starts_with("http/1.1 200"), "{head}");
         let is_complete = match head.split("content-length: ").nth(1) {
@@ -214,11 +222,18 @@ fn start_and_memory() {
         .spawn()
         .expect("it was built");
     let address = first_address(&mut server);
-    println!("start from a file of {} MB: {:.2} s", text.len().div_ceil(1_000_000), start.elapsed().as_secs_f64());
+    println!(
+        "start from a file of {} MB: {:.2} s",
+        text.len().div_ceil(1_000_000),
+        start.elapsed().as_secs_f64()
+    );
     let status = |when: &str| {
         let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).expect("Linux");
         let lines = status.lines().filter(|line| line.starts_with("VmRSS") || line.starts_with("VmHWM"));
-        println!("memory {when}: {}", lines.map(|line| line.replace(['\t', ' '], "")).collect::<Vec<_>>().join(" "));
+        println!(
+            "memory {when}: {}",
+            lines.map(|line| line.replace(['\t', ' '], "")).collect::<Vec<_>>().join(" ")
+        );
     };
     status("after the start");
     let names: Vec<String> = (0..NODES).map(node_name).collect();

@@ -22,7 +22,8 @@ fn filter_and_prioritize(cluster: &Cluster, scores: &Scores, request: &Request) 
     let fits = cluster.indices().filter(|&index| evaluate(cluster.row(index), &query).is_ok());
     let fits: Vec<_> = fits.collect();
     let query = Query::new(cluster, scores, request, Policy::Pack);
-    let costs: Vec<Cost> = fits.iter().filter_map(|&index| evaluate(cluster.row(index), &query).ok()).collect();
+    let costs: Vec<Cost> =
+        fits.iter().filter_map(|&index| evaluate(cluster.row(index), &query).ok()).collect();
     let name = |at: usize| &cluster.node(fits[at]).facts.name;
     levels(&costs, |a, b| name(a) < name(b)).len()
 }

@@ -7,8 +7,8 @@ use crate::model::{Cluster, NodeIndex, Pod, Policy};
 use crate::preempt::victims;
 use crate::solver::{Cost, Query, Refusal, Scores, evaluate, help_by_eviction, levels};
 use crate::wire::extender::{
-    ExtenderArgs, MetaPod, MetaVictims, Nodes, PreemptionArgs, PreemptionResult, Reason, Verdict, filter_result,
-    host_priorities,
+    ExtenderArgs, MetaPod, MetaVictims, Nodes, PreemptionArgs, PreemptionResult, Reason, Verdict,
+    filter_result, host_priorities,
 };
 use crate::wire::{self, Dialect};
 
@@ -102,7 +102,7 @@ pub fn preempt(context: Context<'_>, args: &PreemptionArgs) -> Result<Preemption
             return None;
         }
         let most = i64::try_from(victims.len()).unwrap_or(i64::MAX);
-        let pods = victims.iter().map(|victim| MetaPod { uid: victim.uid.to_string() }).collect();
+        let pods = victims.iter().map(|uid| MetaPod { uid: uid.to_string() }).collect();
         Some((name.clone(), MetaVictims { pods, pdb_violations: chosen.pdb_violations.clamp(0, most) }))
     };
     Ok(PreemptionResult { victims: args.victims.iter().filter_map(candidate).collect() })
@@ -141,6 +141,9 @@ impl Reasons {
     }
 
     fn texts(&self) -> Vec<Reason> {
-        self.0.iter().map(|(refusal, is_final)| Reason { text: refusal.to_string(), is_final: *is_final }).collect()
+        self.0
+            .iter()
+            .map(|(refusal, is_final)| Reason { text: refusal.to_string(), is_final: *is_final })
+            .collect()
     }
 }

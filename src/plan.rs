@@ -93,10 +93,14 @@ fn choose(
         return Err(NoPlace { refusals, details: query.details(rows) });
     };
     let node = cluster.node(index);
-    let placement = place(cluster, node, &pod.request, &query).expect("place agrees with evaluate on one cluster");
+    let placement =
+        place(cluster, node, &pod.request, &query).expect("place agrees with evaluate on one cluster");
     if let Err(violation) = verify(node, &pod.request, &placement) {
         let defect = Refusal::Invalid(format!("the placement failed its check: {violation}").into());
-        return Err(NoPlace { refusals: BTreeMap::from([(defect, vec![name.clone()])]), details: Vec::new() });
+        return Err(NoPlace {
+            refusals: BTreeMap::from([(defect, vec![name.clone()])]),
+            details: Vec::new(),
+        });
     }
     Ok((index, Place { node: name.clone(), placement, cost }))
 }

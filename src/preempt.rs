@@ -10,7 +10,10 @@ use crate::solver::{Query, Scores, evaluate, lacking};
 /// `None` when the pod would not fit even without them. With no victims given, Tangram chooses: the fewest
 /// it finds among the pods of lower priority, lowest priority first. A victim is spared when the pod still
 /// fits with it, by Tangram's own placement and by kube-scheduler's filters as far as they are modelled;
-/// where something unmodelled may be the reason for a victim, none is spared.
+/// where something unmodelled may be the reason for a victim, none is spared. A victim that the model does
+/// not know holds nothing here and has to go for reasons of kube-scheduler's own.
+///
+/// Gives UIDs, in the order chosen, or by name where Tangram chooses.
 pub fn victims(
     cluster: &Cluster,
     scores: &Scores,
@@ -18,7 +21,7 @@ pub fn victims(
     pod: &Pod,
     index: NodeIndex,
     chosen: &[Arc<str>],
-) -> Option<Vec<Arc<Pod>>> {
+) -> Option<Vec<Arc<str>>> {
     let node = cluster.node(index);
     let query = Query::new(cluster, scores, &pod.request, policy);
     let fits_without = |victims: &[Arc<Pod>]| {
@@ -33,9 +36,8 @@ pub fn victims(
     if !fits_without(&victims) {
         return None;
     }
-    let may_spare = |victim: &Pod| {
-        chosen.is_empty() || !(pod.demand.has_unmodelled || victim.demand.has_unmodelled)
-    };
+    let may_spare =
+        |victim: &Pod| chosen.is_empty() || !(pod.demand.has_unmodelled || victim.demand.has_unmodelled);
     // The dearest first, so that what is left to evict is the least: kube-scheduler's own order of reprieve.
     victims.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.key.cmp(&b.key)));
     let mut at = 0;
@@ -46,6 +48,12 @@ pub fn victims(
             at += 1;
         }
     }
-    victims.sort_by(|a, b| a.key.cmp(&b.key));
-    Some(victims)
+    if chosen.is_empty() {
+        victims.sort_by(|a, b| a.key.cmp(&b.key));
+        return Some(victims.iter().map(|victim| victim.uid.clone()).collect());
+    }
+    let is_spared = |uid: &Arc<str>| {
+        node.pods.iter().any(|pod| pod.uid == *uid) && victims.iter().all(|victim| victim.uid != *uid)
+    };
+    Some(chosen.iter().filter(|uid| !is_spared(uid)).cloned().collect())
 }

@@ -20,7 +20,11 @@ pub const EXAMPLE: &str = include_str!("../examples/cluster.yaml");
 
 /// Reads a cluster file into a new model. What could not be read is in the contents; everything else is in
 /// the model.
-pub fn load(config: &Config, scores: Arc<Scores>, reader: impl std::io::Read) -> anyhow::Result<(Cache, Contents)> {
+pub fn load(
+    config: &Config,
+    scores: Arc<Scores>,
+    reader: impl std::io::Read,
+) -> anyhow::Result<(Cache, Contents)> {
     let mut cache = Cache::new(scores, config.policy.into(), config.limits.pods);
     let contents = cluster_events(reader, &config.dialect(), |event| {
         cache.apply(event);
@@ -30,7 +34,13 @@ pub fn load(config: &Config, scores: Arc<Scores>, reader: impl std::io::Read) ->
 
 /// Logs what a cluster file held.
 pub fn log_contents(source: &str, contents: &Contents) {
-    info!(source, nodes = contents.nodes, pods = contents.pods, reports = contents.reports, "Read the cluster.");
+    info!(
+        source,
+        nodes = contents.nodes,
+        pods = contents.pods,
+        reports = contents.reports,
+        "Read the cluster."
+    );
     for (kind, count) in &contents.others {
         info!(kind, count, "Objects of this kind mean nothing to placement and were left out.");
     }
@@ -44,7 +54,9 @@ pub fn log_contents(source: &str, contents: &Contents) {
 
 /// Serves until SIGINT or SIGTERM.
 pub async fn serve(config: Config, scores: Arc<Scores>, cache: Cache) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr()?;
     let nodes = cache.cluster().len();
     let problems: usize = cache.cluster().by_name().iter().map(|node| node.problems.len()).sum();

@@ -70,7 +70,8 @@ impl Quantity {
         let kept = &fraction[..fraction.len().min(9)];
         let sticky = u32::from(fraction.len() > kept.len());
         let digits: String = [integer, kept].concat();
-        let mantissa: i128 = if digits.is_empty() { 0 } else { digits.parse().map_err(|_| QuantityError::TooLarge)? };
+        let mantissa: i128 =
+            if digits.is_empty() { 0 } else { digits.parse().map_err(|_| QuantityError::TooLarge)? };
         let scaled = mantissa.checked_mul(multiplier).ok_or(QuantityError::TooLarge)?;
         // value = scaled * 10^(ten_exponent - kept) ; milli = that * 10^3
         let exponent = ten_exponent + 3 - i32::try_from(kept.len()).expect("at most 9");
@@ -148,9 +149,23 @@ mod tests {
     #[test]
     fn amounts_that_kubernetes_writes() {
         let cases = [
-            ("0", 0), ("1", 1000), ("100m", 100), ("1.5", 1500), ("1Ki", 1_024_000), ("0.5Gi", 536_870_912_000),
-            ("1e3", 1_000_000), ("1E-3", 1), ("1k", 1_000_000), ("5n", 1), ("1.0001", 1001), (".5", 500), ("5.", 5000),
-            ("-0", 0), ("+3", 3000), ("2E", 2_000_000_000_000_000_000_000_i128), ("1e-9999", 1),
+            ("0", 0),
+            ("1", 1000),
+            ("100m", 100),
+            ("1.5", 1500),
+            ("1Ki", 1_024_000),
+            ("0.5Gi", 536_870_912_000),
+            ("1e3", 1_000_000),
+            ("1E-3", 1),
+            ("1k", 1_000_000),
+            ("5n", 1),
+            ("1.0001", 1001),
+            (".5", 500),
+            ("5.", 5000),
+            ("-0", 0),
+            ("+3", 3000),
+            ("2E", 2_000_000_000_000_000_000_000_i128),
+            ("1e-9999", 1),
         ];
         for (text, milli) in cases {
             let expected = i64::try_from(milli).map_err(|_| TooLarge);
@@ -162,9 +177,20 @@ mod tests {
     fn what_is_not_an_amount() {
         let nines = "9".repeat(10_000);
         let cases = [
-            ("", Malformed), ("NaN", Malformed), ("inf", Malformed), ("1..2", Malformed), ("1 ", Malformed),
-            ("0x10", Malformed), ("1Kii", Malformed), ("-1", Negative), ("1e99", TooLarge), (nines.as_str(), TooLarge),
-            ("9223372036854775807", TooLarge), ("1e99999", Malformed), (".", Malformed), ("-", Malformed),
+            ("", Malformed),
+            ("NaN", Malformed),
+            ("inf", Malformed),
+            ("1..2", Malformed),
+            ("1 ", Malformed),
+            ("0x10", Malformed),
+            ("1Kii", Malformed),
+            ("-1", Negative),
+            ("1e99", TooLarge),
+            (nines.as_str(), TooLarge),
+            ("9223372036854775807", TooLarge),
+            ("1e99999", Malformed),
+            (".", Malformed),
+            ("-", Malformed),
         ];
         for (text, error) in cases {
             assert_eq!(Quantity::parse(text), Err(error), "{text}");

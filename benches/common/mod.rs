@@ -9,7 +9,7 @@ use tangram::solver::Scores;
 use tangram::wire::{Dialect, cluster_events};
 
 /// A model of so many nodes with eight GPUs and four pods each, in mixed occupancy.
-pub fn cache(nodes: u32, scores: &Arc<Scores>) -> Cache {
+pub(crate) fn cache(nodes: u32, scores: &Arc<Scores>) -> Cache {
     let text = cluster_json(Shape { nodes, pods: nodes * 4, padding: 0, seed: 1 });
     let mut cache = Cache::new(scores.clone(), Policy::Pack, usize::MAX);
     let contents = cluster_events(text.as_bytes(), &Dialect::default(), |event| {

@@ -64,7 +64,10 @@ impl Cache {
             Some(node) => (node.report.clone(), node.pods.clone()),
             None => {
                 let waiting = self.waiting.remove(&facts.name).unwrap_or_default();
-                (self.reports.get(&facts.name).cloned(), waiting.iter().map(|key| self.pods[key].clone()).collect())
+                (
+                    self.reports.get(&facts.name).cloned(),
+                    waiting.iter().map(|key| self.pods[key].clone()).collect(),
+                )
             }
         };
         self.put(Node::new(facts, report, pods));
@@ -144,7 +147,8 @@ impl Cache {
         let gone = |name: &Arc<str>| !names.contains(&**name);
         match kind {
             ResetKind::Pods => {
-                let vanished: Vec<PodKey> = self.pods.keys().filter(|key| !live.contains(key)).cloned().collect();
+                let vanished: Vec<PodKey> =
+                    self.pods.keys().filter(|key| !live.contains(key)).cloned().collect();
                 vanished.iter().fold(false, |changed, key| self.pod_deleted(key) || changed)
             }
             ResetKind::Nodes => {
@@ -153,7 +157,8 @@ impl Cache {
                 vanished.iter().fold(false, |changed, name| self.node_deleted(name) || changed)
             }
             ResetKind::Reports => {
-                let vanished: Vec<Arc<str>> = self.reports.keys().filter(|name| gone(name)).cloned().collect();
+                let vanished: Vec<Arc<str>> =
+                    self.reports.keys().filter(|name| gone(name)).cloned().collect();
                 vanished.into_iter().fold(false, |changed, name| self.reported(name, None) || changed)
             }
         }
@@ -170,7 +175,12 @@ impl Cache {
     }
 
     /// Where a pod goes on a node, checked; or the outcome that ends the bind without a change.
-    fn decide(&self, key: &PodKey, uid: &Arc<str>, name: &Arc<str>) -> Result<(Arc<Pod>, Placement), Outcome> {
+    fn decide(
+        &self,
+        key: &PodKey,
+        uid: &Arc<str>,
+        name: &Arc<str>,
+    ) -> Result<(Arc<Pod>, Placement), Outcome> {
         let (pod, node) = (key.clone(), name.clone());
         let Some(known) = self.pods.get(key) else {
             return Err(Outcome::NotBound(match self.pods.len() {

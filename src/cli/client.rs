@@ -19,10 +19,13 @@ pub(super) fn post(server: &Uri, path: &str, body: Vec<u8>) -> anyhow::Result<By
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await;
-        let stream = stream.with_context(|| format!("--server {server}: is `tangram serve` running there?"))?;
+        let stream =
+            stream.with_context(|| format!("--server {server}: is `tangram serve` running there?"))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driven = tokio::spawn(connection);
-        let request = Request::post(path).header("host", format!("{host}:{port}")).body(Full::new(Bytes::from(body)))?;
+        let request = Request::post(path)
+            .header("host", format!("{host}:{port}"))
+            .body(Full::new(Bytes::from(body)))?;
         let response = sender.send_request(request).await.with_context(|| format!("--server {server}"))?;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
@@ -33,7 +36,8 @@ pub(super) fn post(server: &Uri, path: &str, body: Vec<u8>) -> anyhow::Result<By
         let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
         let detail = problem["detail"].as_str().unwrap_or("no reason given");
         let errors = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let errors: String = errors.iter().filter_map(Value::as_str).map(|error| format!("\n  {error}")).collect();
+        let errors: String =
+            errors.iter().filter_map(Value::as_str).map(|error| format!("\n  {error}")).collect();
         bail!("{server} answered {status}: {detail}{errors}")
     })
 }

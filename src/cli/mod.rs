@@ -40,9 +40,7 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the scheduler extender and the placement API
     Serve(serve::Serve),
-    /// Say where pods would go, or why nowhere, without changing anything
     Plan(plan::Plan),
 }
 
@@ -82,8 +80,12 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn start_log(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log.level).with_context(|| format!("log level {:?}", config.log.level))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let filter =
+        EnvFilter::try_new(&config.log.level).with_context(|| format!("log level {:?}", config.log.level))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let started = match config.log.format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().try_init(),

@@ -78,7 +78,8 @@ impl Plan {
         // One request, so that later files are placed on what earlier ones leave.
         let mut documents = Vec::new();
         for file in &self.files {
-            let read = read_objects(read(file)?.as_slice(), |head, json| documents.push(document(head, json)));
+            let read =
+                read_objects(read(file)?.as_slice(), |head, json| documents.push(document(head, json)));
             read.with_context(|| file.display().to_string())?;
         }
         let body = client::post(server, &format!("/v1/dryrun{policy}"), documents.concat().into_bytes())?;
@@ -91,7 +92,9 @@ impl Plan {
         let mut pods = Vec::new();
         for file in &self.files {
             let read = dryrun_pods(&read(file)?, &dialect);
-            pods.extend(read.map_err(|errors| anyhow::anyhow!("{}: {}", file.display(), errors.join("\n  ")))?);
+            pods.extend(
+                read.map_err(|errors| anyhow::anyhow!("{}: {}", file.display(), errors.join("\n  ")))?,
+            );
         }
         let scores = Arc::new(Scores::prior());
         let (cache, contents) = match &self.cluster {

@@ -45,7 +45,10 @@ impl Serve {
             }
             None => load(&config, scores.clone(), EXAMPLE.as_bytes())?,
         };
-        let source = self.cluster.as_ref().map_or_else(|| "the built-in example".into(), |path| path.to_string_lossy());
+        let source = self
+            .cluster
+            .as_ref()
+            .map_or_else(|| "the built-in example".into(), |path| path.to_string_lossy());
         log_contents(&source, &contents);
         let runtime = tokio::runtime::Runtime::new().context("no threads to serve with")?;
         runtime.block_on(serve(config, scores, cache))?;

@@ -39,6 +39,9 @@ fn pod_name(pod: &PodPlan) -> String {
 
 /// `gpu 3: 1g.10gb at 4`.
 fn devices(pod: &PodPlan) -> String {
-    let words = pod.devices.iter().map(|device| format!("gpu {}: {} at {}", device.gpu, device.profile, device.start));
+    let words = pod
+        .devices
+        .iter()
+        .map(|device| format!("gpu {}: {} at {}", device.gpu, device.profile, device.start));
     words.collect::<Vec<_>>().join(", ")
 }

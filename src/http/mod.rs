@@ -38,7 +38,12 @@ pub struct App {
 
 impl App {
     fn context<'a>(&'a self, snapshot: &'a Snapshot) -> Context<'a> {
-        Context { cluster: &snapshot.cluster, scores: &self.scores, policy: self.policy, dialect: &self.dialect }
+        Context {
+            cluster: &snapshot.cluster,
+            scores: &self.scores,
+            policy: self.policy,
+            dialect: &self.dialect,
+        }
     }
 }
 

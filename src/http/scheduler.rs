@@ -71,8 +71,13 @@ pub(super) async fn bind(State(app): State<App>, body: Body) -> Response {
 pub(super) async fn read(app: &App, body: Body) -> Result<Bytes, String> {
     let max = app.dialect.limits.body_bytes;
     axum::body::to_bytes(body, max).await.map_err(|error| {
-        let is_limit = std::error::Error::source(&error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-        if is_limit { format!("the body has more than {max} bytes (limits.bodyBytes)") } else { format!("the body broke off: {error}") }
+        let is_limit = std::error::Error::source(&error)
+            .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+        if is_limit {
+            format!("the body has more than {max} bytes (limits.bodyBytes)")
+        } else {
+            format!("the body broke off: {error}")
+        }
     })
 }
 

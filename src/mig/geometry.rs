@@ -95,7 +95,8 @@ impl Geometry {
             }));
             let mut ids: Vec<PlacementId> = (first..placements.len()).map(narrow).collect();
             let order = preferred_starts(axis, size);
-            let rank = |start: u8| order.iter().position(|&preferred| preferred == start).unwrap_or(order.len());
+            let rank =
+                |start: u8| order.iter().position(|&preferred| preferred == start).unwrap_or(order.len());
             ids.sort_by_key(|&id| rank(placements[usize::from(id)].start.div_euclid(unit)));
             profiles.push(Profile {
                 name: ProfileName::parse(profile.name).expect("the table's names are well formed"),
@@ -213,7 +214,8 @@ fn exceeds(placements: &[Placement], kept: &[Counter], candidate: &Counter) -> b
     while let Some((mask, used)) = open.pop() {
         for placement in placements.iter().filter(|placement| placement.mask & mask == 0) {
             let profile = usize::from(placement.profile);
-            let used: Vec<u8> = watched.iter().zip(&used).map(|(counter, used)| used + counter.used_by[profile]).collect();
+            let used: Vec<u8> =
+                watched.iter().zip(&used).map(|(counter, used)| used + counter.used_by[profile]).collect();
             if kept.iter().zip(&used).any(|(counter, &used)| used > counter.total) {
                 continue;
             }

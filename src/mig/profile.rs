@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn what_is_not_a_profile_is_refused() {
-        for text in ["", "g.gb", "1g.10gb+", "1g.10gb+ME", "1c.2g.20gb", "1g.10gb*me", "-1g.5gb", "1g.10gbé"] {
+        for text in ["", "g.gb", "1g.10gb+", "1g.10gb+ME", "1c.2g.20gb", "1g.10gb*me", "-1g.5gb", "1g.10gbé"]
+        {
             assert_eq!(ProfileName::parse(text), None, "{text}");
         }
         assert_eq!(ProfileName::parse(&format!("1g.{}gb", "9".repeat(40))), None);

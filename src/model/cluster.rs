@@ -195,7 +195,10 @@ impl Cluster {
         let chunk = self.chunks.len() - 1;
         let last = Arc::make_mut(&mut self.chunks[chunk]);
         last.nodes.push(None);
-        last.spans.push(Span { priority_min: i32::MAX, ..last.spans.last().map_or_else(Span::default, Span::after) });
+        last.spans.push(Span {
+            priority_min: i32::MAX,
+            ..last.spans.last().map_or_else(Span::default, Span::after)
+        });
         join(chunk, last.nodes.len() - 1)
     }
 }

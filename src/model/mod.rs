@@ -20,8 +20,8 @@ mod cluster;
 mod facts;
 mod node;
 mod occupy;
-mod problem;
 mod pod;
+mod problem;
 mod request;
 mod resource;
 
@@ -31,10 +31,10 @@ pub use facts::{
 };
 pub use node::{Holding, Node, Pool};
 pub use occupy::{Gpu, Instance, Knowledge};
-pub use problem::Problem;
 pub use pod::{Device, Placement, Pod, PodKey};
+pub use problem::Problem;
 pub use request::{Affinity, Demand, Expression, Operator, Policy, Request, SliceAsk, Toleration, Want};
-pub use resource::{PoolKind, Resources, resource_kind, ResourceKind};
+pub use resource::{PoolKind, ResourceKind, Resources, resource_kind};
 
 /// The hash map of hot look-ups whose order is never read.
 #[expect(clippy::disallowed_types, reason = "the one place that names it; iteration is denied by clippy")]

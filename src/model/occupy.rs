@@ -92,7 +92,8 @@ fn empty_gpus(facts: &NodeFacts, report: Option<&GpuReport>) -> Vec<Gpu> {
         occupancy: model.filter(|_| is_dynamic).map_or(Occupancy::CLOSED, |model| catalog.empty(model)),
         instances: Vec::new(),
     };
-    let dynamic = facts.dynamic.iter().flat_map(|dynamic| dynamic.gpus.iter().map(|&gpu| (gpu, dynamic.model)));
+    let dynamic =
+        facts.dynamic.iter().flat_map(|dynamic| dynamic.gpus.iter().map(|&gpu| (gpu, dynamic.model)));
     let mut gpus: Vec<Gpu> = dynamic.map(|(index, model)| new(index, None, model, true)).collect();
     // A dynamic node whose labels do not count its GPUs: those in MIG mode are meant.
     let is_uncounted = facts.dynamic.as_ref().is_some_and(|dynamic| dynamic.gpus.is_empty());
@@ -158,7 +159,10 @@ impl Board<'_> {
     fn add(&mut self, index: u16, instance: Instance) {
         let catalog = self.catalog;
         let Some(gpu) = self.gpu(index) else { return };
-        let same = gpu.instances.iter_mut().find(|other| (other.start, other.profile) == (instance.start, instance.profile));
+        let same = gpu
+            .instances
+            .iter_mut()
+            .find(|other| (other.start, other.profile) == (instance.start, instance.profile));
         if let Some(same) = same
             && (same.pod.is_none() || instance.pod.is_none() || same.pod == instance.pod)
         {
@@ -198,7 +202,12 @@ impl Board<'_> {
                 let (held, asked) = (placement.devices.len(), pod.request.slices.len());
                 return Err(format!("it names {held} devices, the pod asks for {asked}"));
             }
-            placement.devices.iter().zip(&pod.request.slices).map(|(device, ask)| self.resolve(pod, device, &ask.want)).collect()
+            placement
+                .devices
+                .iter()
+                .zip(&pod.request.slices)
+                .map(|(device, ask)| self.resolve(pod, device, &ask.want))
+                .collect()
         })();
         match resolved {
             Ok(instances) => {
@@ -248,9 +257,10 @@ impl Board<'_> {
         let catalog = self.catalog;
         for gpu in self.gpus.iter_mut().filter(|gpu| gpu.is_dynamic) {
             let Some(model) = gpu.model else { continue };
-            let free = gpu.instances.iter_mut().find(|instance| {
-                instance.pod.is_none() && satisfies(catalog, model, instance.profile, want)
-            });
+            let free = gpu
+                .instances
+                .iter_mut()
+                .find(|instance| instance.pod.is_none() && satisfies(catalog, model, instance.profile, want));
             if let Some(instance) = free {
                 instance.pod = Some(pod.key.clone());
                 instance.knowledge = Knowledge::Assumed;
@@ -266,7 +276,9 @@ impl Board<'_> {
             let Some((model, state)) = catalog.state(gpu.occupancy) else { continue };
             let geometry = catalog.geometry(model);
             let cheapest = want.cheapest(catalog, model);
-            let Some((id, after)) = cheapest.and_then(|profile| geometry.legal(state, profile).next()) else { continue };
+            let Some((id, after)) = cheapest.and_then(|profile| geometry.legal(state, profile).next()) else {
+                continue;
+            };
             let placement = geometry.placements()[usize::from(id)];
             gpu.occupancy = catalog.occupancy(model, after);
             gpu.instances.push(Instance {

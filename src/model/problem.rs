@@ -54,7 +54,9 @@ pub enum Problem {
         why: String,
     },
     /// Two instances claim the same memory slices: the GPU is closed for new pods.
-    #[error("GPU {gpu}: {profile} at {start} conflicts with what is there already (pod {pod}); closed for new pods")]
+    #[error(
+        "GPU {gpu}: {profile} at {start} conflicts with what is there already (pod {pod}); closed for new pods"
+    )]
     Conflict {
         /// The GPU.
         gpu: u16,
@@ -66,7 +68,9 @@ pub enum Problem {
         pod: String,
     },
     /// A pod runs here with GPU instances that no GPU has room for: all dynamic GPUs are closed.
-    #[error("pod {pod}: no GPU has room for its {want}; all dynamic GPUs of the node are closed for new pods")]
+    #[error(
+        "pod {pod}: no GPU has room for its {want}; all dynamic GPUs of the node are closed for new pods"
+    )]
     Unplaced {
         /// The pod.
         pod: PodKey,

@@ -53,7 +53,9 @@ impl fmt::Display for Want {
         match self {
             Self::Profile(profile) => profile.fmt(f),
             Self::Memory { mib, compute_slices: 0 | 1 } => write!(f, "{mib} MiB"),
-            Self::Memory { mib, compute_slices } => write!(f, "{mib} MiB with {compute_slices} compute slices"),
+            Self::Memory { mib, compute_slices } => {
+                write!(f, "{mib} MiB with {compute_slices} compute slices")
+            }
         }
     }
 }

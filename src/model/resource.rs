@@ -48,8 +48,9 @@ pub fn resource_kind(name: &str, extra: &BTreeSet<String>) -> Option<ResourceKin
             _ => ResourceKind::Unknown,
         });
     }
-    let is_nvidia =
-        name.strip_prefix("nvidia.com/").is_some_and(|own| matches!(own, "gpu" | "gpu.shared") || own.starts_with("mig-"));
+    let is_nvidia = name
+        .strip_prefix("nvidia.com/")
+        .is_some_and(|own| matches!(own, "gpu" | "gpu.shared") || own.starts_with("mig-"));
     let is_counted = is_nvidia
         || VENDORS.contains(&name)
         || VENDOR_GROUPS.iter().any(|group| name.starts_with(group))

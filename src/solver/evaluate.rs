@@ -21,17 +21,15 @@ pub fn evaluate(row: Row<'_>, query: &Query<'_>) -> Result<Cost, Refusal> {
         cost += match query.policy {
             Policy::Pack => pool_cost(pool, counted.count),
             Policy::Spread => {
-                pool_cost(pool, counted.count) + fullness(i64::from(pool.capacity - pool.free), i64::from(pool.capacity))
+                pool_cost(pool, counted.count)
+                    + fullness(i64::from(pool.capacity - pool.free), i64::from(pool.capacity))
             }
         };
     }
     let Some(first) = query.slices.first() else { return Ok(cost) };
     let is_single = query.slices.len() == 1 && first.asks.len() == 1;
-    cost += if is_single && query.policy == Policy::Pack {
-        single(row, first)?
-    } else {
-        several(row, query)?
-    };
+    cost +=
+        if is_single && query.policy == Policy::Pack { single(row, first)? } else { several(row, query)? };
     Ok(cost)
 }
 
@@ -66,7 +64,9 @@ fn refusal(row: Row<'_>, slices: &Slices<'_>, cell: Cell) -> Refusal {
         Cell::Fits(_) => unreachable!("a cost is not a refusal"),
         Cell::Never if slices.column.is_none() => Refusal::NoSuchProfile { want },
         Cell::Never if row.occupancies.is_empty() => Refusal::NotDynamic,
-        Cell::Never if row.occupancies.iter().all(|&occupancy| occupancy == Occupancy::CLOSED) => Refusal::Closed,
+        Cell::Never if row.occupancies.iter().all(|&occupancy| occupancy == Occupancy::CLOSED) => {
+            Refusal::Closed
+        }
         Cell::Never => Refusal::WrongModel { want },
     }
 }
@@ -81,7 +81,9 @@ fn several(row: Row<'_>, query: &Query<'_>) -> Result<Cost, Refusal> {
         Policy::Pack => 0,
         Policy::Spread => {
             let all = row.occupancies.iter().map(|&occupancy| query.scores.fragmentation(occupancy));
-            let (used, total) = all.fold((0, 0), |(used, total), gpu| (used + i64::from(gpu.used), total + i64::from(gpu.total)));
+            let (used, total) = all.fold((0, 0), |(used, total), gpu| {
+                (used + i64::from(gpu.used), total + i64::from(gpu.total))
+            });
             fullness(used, total)
         }
     };
@@ -95,7 +97,12 @@ fn fullness(used: i64, total: i64) -> Cost {
 /// Whether evicting pods of lower priority than `priority` could make room on a node that refuses now.
 ///
 /// Returns the refusal that is left when all of them are gone, if any: eviction cannot help then.
-pub fn help_by_eviction(cluster: &Cluster, index: NodeIndex, query: &Query<'_>, priority: i32) -> Result<(), Refusal> {
+pub fn help_by_eviction(
+    cluster: &Cluster,
+    index: NodeIndex,
+    query: &Query<'_>,
+    priority: i32,
+) -> Result<(), Refusal> {
     let node = cluster.node(index).retaining(|pod| pod.priority >= priority);
     match evaluate(cluster.columns(&node).row(), query) {
         Ok(_) => Ok(()),

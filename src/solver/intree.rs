@@ -64,7 +64,8 @@ fn is_tolerated(tolerations: &[Toleration], taint: &Taint) -> bool {
 
 fn matches_selector(demand: &Demand, facts: &NodeFacts) -> bool {
     let selected = demand.node_selector.iter().all(|(key, value)| facts.labels.get(key) == Some(value));
-    let term_holds = |term: &Vec<Expression>| !term.is_empty() && term.iter().all(|expression| holds(expression, facts));
+    let term_holds =
+        |term: &Vec<Expression>| !term.is_empty() && term.iter().all(|expression| holds(expression, facts));
     selected && demand.affinity.as_ref().is_none_or(|terms| terms.iter().any(term_holds))
 }
 

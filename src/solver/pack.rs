@@ -37,9 +37,11 @@ pub(super) fn pack(occupancies: &[Occupancy], query: &Query<'_>) -> Option<Packe
     let mut after = occupancies.to_vec();
     for device in &devices {
         let occupancy = &mut after[device.gpu];
-        *occupancy = catalog.after(*occupancy, device.placement).expect("packing only takes legal placements");
+        *occupancy =
+            catalog.after(*occupancy, device.placement).expect("packing only takes legal placements");
     }
-    let cost = occupancies.iter().zip(&after).map(|(&before, &after)| query.scores.regret(before, after)).sum();
+    let cost =
+        occupancies.iter().zip(&after).map(|(&before, &after)| query.scores.regret(before, after)).sum();
     Some(Packed { cost, devices })
 }
 
@@ -50,10 +52,11 @@ fn greedy(occupancies: &[Occupancy], query: &Query<'_>) -> Option<Vec<Packing>> 
     for (kind, slices) in query.slices.iter().enumerate() {
         let column = slices.column.as_ref()?;
         for _ in &slices.asks {
-            let costs = occupancies.iter().enumerate().filter_map(|(gpu, &occupancy)| match column.cell(occupancy) {
-                Cell::Fits(cost) => Some((emptiness(query, occupancy), cost, gpu)),
-                _ => None,
-            });
+            let costs =
+                occupancies.iter().enumerate().filter_map(|(gpu, &occupancy)| match column.cell(occupancy) {
+                    Cell::Fits(cost) => Some((emptiness(query, occupancy), cost, gpu)),
+                    _ => None,
+                });
             let (.., gpu) = costs.min()?;
             let placement = column.pick(occupancies[gpu]);
             occupancies[gpu] = catalog.after(occupancies[gpu], placement).expect("a pick is legal");
@@ -91,7 +94,8 @@ fn exact(occupancies: &[Occupancy], query: &Query<'_>) -> Option<Vec<Packing>> {
             next.extend(loads.iter().map(|load| Frontier {
                 open: frontier.open.iter().zip(&load.counts).map(|(open, placed)| open - placed).collect(),
                 parent,
-                devices: load.path.iter().map(|&(kind, placement)| Packing { kind, gpu, placement }).collect(),
+                devices:
+                    load.path.iter().map(|&(kind, placement)| Packing { kind, gpu, placement }).collect(),
             }));
         }
         undominated(&mut next, |frontier| &frontier.open, |a, b| a <= b);
@@ -153,7 +157,11 @@ fn loads(occupancy: Occupancy, open: &Counts, query: &Query<'_>) -> Vec<Load> {
 }
 
 /// Keeps the entries whose counts no other entry's beat in every place; of equal ones the first.
-fn undominated<T>(entries: &mut Vec<T>, counts: impl Fn(&T) -> &Counts, beats: impl Fn(usize, usize) -> bool) {
+fn undominated<T>(
+    entries: &mut Vec<T>,
+    counts: impl Fn(&T) -> &Counts,
+    beats: impl Fn(usize, usize) -> bool,
+) {
     let mut kept: Vec<T> = Vec::new();
     for entry in entries.drain(..) {
         let dominates = |a: &T, b: &T| counts(a).iter().zip(counts(b)).all(|(&a, &b)| beats(a, b));

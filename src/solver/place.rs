@@ -9,7 +9,12 @@ use crate::model::{Cluster, Device, Gpu, Node, Placement, Request};
 ///
 /// The choice is the one that [`evaluate`] priced. A pod that asks for counted devices only gets an empty
 /// placement: the kubelet chooses its devices.
-pub fn place(cluster: &Cluster, node: &Node, request: &Request, query: &Query<'_>) -> Result<Placement, Refusal> {
+pub fn place(
+    cluster: &Cluster,
+    node: &Node,
+    request: &Request,
+    query: &Query<'_>,
+) -> Result<Placement, Refusal> {
     let columns = cluster.columns(node);
     evaluate(columns.row(), query)?;
     if request.slices.is_empty() {

@@ -30,7 +30,7 @@ pub(super) struct Counted {
 #[derive(Debug)]
 pub(super) struct Slices<'a> {
     pub(super) want: Want,
-    pub(super) text: Arc<str>, // the want in words, for refusals
+    pub(super) text: Arc<str>,                  // the want in words, for refusals
     pub(super) column: Option<Cow<'a, Column>>, // None: no model serves it
     pub(super) asks: SmallVec<[usize; 1]>,      // positions in Request::slices
 }

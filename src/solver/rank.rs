@@ -5,7 +5,7 @@ use super::Cost;
 /// Highest level of an extender score (`MaxExtenderPriority` of kube-scheduler).
 const LEVEL_MAX: u8 = 10;
 
-/// One level per node: 10 for the best one alone, 9 down to 0 by rank for the others; equal costs get equal
+/// One level per node: 10 for the best one alone, 9 down to 0 evenly by rank of cost for the others; equal costs get equal
 /// levels. kube-scheduler picks at random among equal scores, so the best node must not share its level.
 ///
 /// `first` says which of two nodes of equal cost comes first (their names do).
@@ -15,7 +15,7 @@ pub fn levels(costs: &[Cost], first: impl Fn(usize, usize) -> bool) -> Vec<u8> {
     ranked.dedup();
     let Some(&least) = ranked.first() else { return Vec::new() };
     let below = usize::from(LEVEL_MAX) - 1;
-    let steps = (ranked.len() - 1).max(below);
+    let steps = (ranked.len() - 1).max(1);
     let level_of: Vec<u8> = (0..ranked.len())
         .map(|rank| u8::try_from(below - (rank * below).div_euclid(steps)).expect("at most 9"))
         .collect();
@@ -43,7 +43,7 @@ mod tests {
     fn the_best_node_is_alone_at_the_top() {
         assert_eq!(levels(&[5, 5, 5], |a, b| a < b), [10, 9, 9]);
         assert_eq!(levels(&[5, 5, 5], |a, b| a > b), [9, 9, 10]);
-        assert_eq!(levels(&[7, 3, 7, 9], |a, b| a < b), [8, 10, 8, 7]);
+        assert_eq!(levels(&[7, 3, 7, 9], |a, b| a < b), [5, 10, 5, 0]);
         assert_eq!(levels(&[], |a, b| a < b), [] as [u8; 0]);
     }
 

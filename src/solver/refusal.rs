@@ -82,7 +82,11 @@ impl Refusal {
             | Self::WrongModel { .. }
             | Self::Closed
             | Self::NeverTogether { .. } => true,
-            Self::InUse { .. } | Self::Full { .. } | Self::Fragmented { .. } | Self::NotTogether { .. } | Self::InTree(_) => false,
+            Self::InUse { .. }
+            | Self::Full { .. }
+            | Self::Fragmented { .. }
+            | Self::NotTogether { .. }
+            | Self::InTree(_) => false,
         }
     }
 }
@@ -101,8 +105,12 @@ impl fmt::Display for Refusal {
             Self::Closed => f.write_str("dynamic MIG GPUs are closed (unhealthy or in conflict)"),
             Self::Full { want } => write!(f, "no GPU has enough free memory slices for {want}"),
             Self::Fragmented { want } => write!(f, "free memory slices for {want}, but no legal placement"),
-            Self::NotTogether { count } => write!(f, "not room for all {count} MIG devices of the pod together"),
-            Self::NeverTogether { count } => write!(f, "GPUs of the node can never hold {count} such MIG devices"),
+            Self::NotTogether { count } => {
+                write!(f, "not room for all {count} MIG devices of the pod together")
+            }
+            Self::NeverTogether { count } => {
+                write!(f, "GPUs of the node can never hold {count} such MIG devices")
+            }
             Self::InTree(why) => f.write_str(why),
         }
     }

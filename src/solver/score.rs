@@ -56,7 +56,7 @@ impl Cell {
 /// One want priced at every occupancy of every model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Column {
-    costs: Vec<i32>,          // by occupancy
+    costs: Vec<i32>,         // by occupancy
     picks: Vec<PlacementId>, // by occupancy; meaningful where the cost is one
 }
 
@@ -109,7 +109,10 @@ impl Scores {
         let mut potential = vec![0];
         let mut by_model = Vec::new();
         for model in catalog.models() {
-            let prices = ModelPrices::new(catalog.geometry(model), f64::from(catalog.row(model).memory_mib()) * 1024.0);
+            let prices = ModelPrices::new(
+                catalog.geometry(model),
+                f64::from(catalog.row(model).memory_mib()) * 1024.0,
+            );
             fragmentation.extend(prices.fragmentation());
             potential.extend((0..prices.geometry.states()).map(|state| prices.potential(state)));
             by_model.push(prices.tables());
@@ -224,9 +227,11 @@ impl<'a> ModelPrices<'a> {
     fn fragmentation_of(&self, state: StateId) -> Fragmentation {
         let geometry = self.geometry;
         let mask = geometry.mask(state);
-        let covered = self.demand.iter().flat_map(|&id| geometry.legal(state, id)).fold(0, |covered, (id, _)| {
-            covered | geometry.placements()[usize::from(id)].mask
-        });
+        let covered = self
+            .demand
+            .iter()
+            .flat_map(|&id| geometry.legal(state, id))
+            .fold(0, |covered, (id, _)| covered | geometry.placements()[usize::from(id)].mask);
         let free = u32::from(geometry.free(state));
         let usable = u16::count_ones(covered & !mask);
         Fragmentation {

@@ -111,7 +111,8 @@ fn usable_row(node: &Node, gpu: u16) -> Result<&'static ModelRow, Violation> {
     if node.report.as_deref().is_some_and(is_sick) {
         return Err(unusable);
     }
-    let known = node.gpus.iter().find(|known| known.index == gpu && known.is_dynamic).and_then(|known| known.model);
+    let known =
+        node.gpus.iter().find(|known| known.index == gpu && known.is_dynamic).and_then(|known| known.model);
     known.map(|model| Catalog::get().row(model)).ok_or(unusable)
 }
 
@@ -154,7 +155,8 @@ fn verify_gpu(node: &Node, gpu: u16, added: &[(&ProfileName, u8)]) -> Result<(),
     }
     let count_of = |row: &ProfileRow| all.iter().filter(|(profile, _)| profile.name == row.name).count();
     let too_many = row.profiles.iter().any(|profile| count_of(profile) > usize::from(profile.max));
-    let engines_of = |engine: usize| -> u32 { all.iter().map(|(profile, _)| u32::from(profile.engines[engine])).sum() };
+    let engines_of =
+        |engine: usize| -> u32 { all.iter().map(|(profile, _)| u32::from(profile.engines[engine])).sum() };
     let overworked = (0..row.engines.len()).any(|engine| engines_of(engine) > u32::from(row.engines[engine]));
     if too_many || overworked {
         return Err(Violation::OverLimit { gpu });

@@ -58,7 +58,12 @@ pub fn cluster_events(
     Ok(contents)
 }
 
-fn event(head: &Head, text: &str, dialect: &Dialect, texts: &mut Texts) -> Result<Option<Event>, ObjectError> {
+fn event(
+    head: &Head,
+    text: &str,
+    dialect: &Dialect,
+    texts: &mut Texts,
+) -> Result<Option<Event>, ObjectError> {
     Ok(match head.kind.as_str() {
         "Node" => {
             let object: NodeObject = object(head, text)?;
@@ -85,9 +90,11 @@ fn object<'a, T: Deserialize<'a>>(head: &Head, text: &'a str) -> Result<T, Objec
         }
         // The whole did not parse; its name may.
         let named: Named = serde_json::from_str(text).unwrap_or_default();
-        let part = |key: &str| named.metadata.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+        let part =
+            |key: &str| named.metadata.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
         let separator = if part("namespace").is_empty() { "" } else { "/" };
-        let object = format!("{} {:.253}{separator}{:.253}", head.kind, part("namespace"), part("name"));
+        let name = if part("name").is_empty() { "without a readable name" } else { part("name") };
+        let object = format!("{} {:.253}{separator}{:.253}", head.kind, part("namespace"), name);
         ObjectError::new(object, "document", error)
     })
 }

@@ -77,7 +77,9 @@ fn read_json(reader: impl Read, sink: Sink<'_>) -> Result<(), DocumentError> {
     loop {
         match Document(&mut *sink).deserialize(&mut reader) {
             Ok(()) => {}
-            Err(error) if error.is_eof() && error.to_string().starts_with("EOF while parsing a value") => return Ok(()),
+            Err(error) if error.is_eof() && error.to_string().starts_with("EOF while parsing a value") => {
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -195,10 +197,16 @@ mod tests {
     #[test]
     fn every_form_that_kubectl_prints() {
         let ok = |kinds: &[&str]| Ok(kinds.iter().map(|&kind| kind.to_owned()).collect::<Vec<_>>());
-        assert_eq!(kinds(r#"{"kind":"List","items":[{"kind":"Node"},{"kind":"Pod"}]}"#), ok(&["Node", "Pod"]));
+        assert_eq!(
+            kinds(r#"{"kind":"List","items":[{"kind":"Node"},{"kind":"Pod"}]}"#),
+            ok(&["Node", "Pod"])
+        );
         assert_eq!(kinds(r#"{"kind":"NodeList","items":[{"metadata":{}}]}"#), ok(&["Node"]));
         assert_eq!(kinds(" {\"kind\":\"Node\"}\n{\"kind\":\"Pod\"}\n"), ok(&["Node", "Pod"]));
-        assert_eq!(kinds("---\nkind: Node\n---\n---\nkind: List\nitems:\n- kind: Pod\n- 3\n"), ok(&["Node", "Pod", ""]));
+        assert_eq!(
+            kinds("---\nkind: Node\n---\n---\nkind: List\nitems:\n- kind: Pod\n- 3\n"),
+            ok(&["Node", "Pod", ""])
+        );
         assert_eq!(kinds(r#"{"kind":"List","items":null}"#), Err("holds no Kubernetes object".to_owned()));
     }
 

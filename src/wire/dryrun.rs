@@ -110,11 +110,15 @@ impl PodPlan {
                 form.devices = place.placement.devices.iter().map(DeviceForm::from).collect();
             }
             Err(refused) => {
-                form.refusals = refused.refusals.iter().map(|(refusal, nodes)| RefusalCount {
-                    reason: refusal.to_string(),
-                    count: nodes.len(),
-                    nodes: nodes.iter().map(|name| name.to_string()).collect(),
-                }).collect();
+                form.refusals = refused
+                    .refusals
+                    .iter()
+                    .map(|(refusal, nodes)| RefusalCount {
+                        reason: refusal.to_string(),
+                        count: nodes.len(),
+                        nodes: nodes.iter().map(|name| name.to_string()).collect(),
+                    })
+                    .collect();
                 form.refusals.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.reason.cmp(&b.reason)));
                 form.details.clone_from(&refused.details);
             }
@@ -132,7 +136,8 @@ pub(super) fn request_words(pod: &Pod) -> String {
     for ask in &pod.request.slices {
         *counts.entry(ask.want.to_string()).or_default() += 1;
     }
-    let words = counts.into_iter().map(|(name, count)| if count == 1 { name } else { format!("{count}x {name}") });
+    let words =
+        counts.into_iter().map(|(name, count)| if count == 1 { name } else { format!("{count}x {name}") });
     let words: Vec<String> = words.collect();
     if words.is_empty() { "-".to_owned() } else { words.join(", ") }
 }

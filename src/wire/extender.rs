@@ -84,7 +84,9 @@ impl<'a> ExtenderArgs<'a> {
         }
         if let Some(position) = (0..count).find(|&position| nodes.name(position).len() > name_bytes_max) {
             let bytes = nodes.name(position).len();
-            return Err(format!("node name {position} has {bytes} bytes, the limit is {name_bytes_max} (limits.nameBytes)"));
+            return Err(format!(
+                "node name {position} has {bytes} bytes, the limit is {name_bytes_max} (limits.nameBytes)"
+            ));
         }
         Ok(Self { pod: raw.pod.ok_or("Pod is missing")?, nodes })
     }
@@ -116,7 +118,8 @@ impl<'a> NodeList<'a> {
             name: Cow<'a, str>,
         }
         let item = |(position, json): (usize, &'a RawValue)| {
-            let named: Named<'a> = serde_json::from_str(json.get()).map_err(|error| format!("Nodes.items[{position}]: {error}"))?;
+            let named: Named<'a> = serde_json::from_str(json.get())
+                .map_err(|error| format!("Nodes.items[{position}]: {error}"))?;
             Ok(NodeItem { name: named.metadata.name, json })
         };
         self.items.into_iter().enumerate().map(item).collect()
@@ -158,7 +161,11 @@ fn lowered(body: &[u8]) -> Result<BTreeMap<String, serde_json::Value>, serde_jso
 
 /// Takes a member of an object, in any casing.
 fn member(object: &serde_json::Value, key: &str) -> Option<serde_json::Value> {
-    object.as_object()?.iter().rfind(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value.clone())
+    object
+        .as_object()?
+        .iter()
+        .rfind(|(name, _)| name.eq_ignore_ascii_case(key))
+        .map(|(_, value)| value.clone())
 }
 
 /// Body of bind.
@@ -189,7 +196,9 @@ impl BindingArgs {
             pod_uid: text("poduid", "PodUID")?,
             node: text("node", "Node")?,
         };
-        for (field, value) in [("PodName", &args.pod_name), ("PodNamespace", &args.pod_namespace), ("Node", &args.node)] {
+        for (field, value) in
+            [("PodName", &args.pod_name), ("PodNamespace", &args.pod_namespace), ("Node", &args.node)]
+        {
             if value.is_empty() {
                 return Err(format!("{field} is missing"));
             }
@@ -322,20 +331,27 @@ pub fn filter_result(nodes: &Nodes<'_>, verdicts: &[Verdict], reasons: &[Reason]
         }
         Nodes::Objects(items) => {
             body.extend(br#"{"NodeNames":null,"Nodes":{"metadata":{},"items":["#);
-            separated(&mut body, fitting(), |body, verdict| body.extend(items[verdict.position].json.get().as_bytes()));
+            separated(&mut body, fitting(), |body, verdict| {
+                body.extend(items[verdict.position].json.get().as_bytes())
+            });
             body.extend(b"]}");
         }
     }
     for (key, is_final) in [("FailedNodes", false), ("FailedAndUnresolvableNodes", true)] {
-        let refused = verdicts.iter().filter_map(|verdict| Some((verdict.position, &reasons[verdict.reason?])));
+        let refused =
+            verdicts.iter().filter_map(|verdict| Some((verdict.position, &reasons[verdict.reason?])));
         body.extend(b",\"");
         body.extend(key.as_bytes());
         body.extend(b"\":{");
-        separated(&mut body, refused.filter(|(_, reason)| reason.is_final == is_final), |body, (position, reason)| {
-            string(body, nodes.name(position));
-            body.push(b':');
-            string(body, &reason.text);
-        });
+        separated(
+            &mut body,
+            refused.filter(|(_, reason)| reason.is_final == is_final),
+            |body, (position, reason)| {
+                string(body, nodes.name(position));
+                body.push(b':');
+                string(body, &reason.text);
+            },
+        );
         body.push(b'}');
     }
     body.extend(br#","Error":""}"#);
@@ -344,7 +360,9 @@ pub fn filter_result(nodes: &Nodes<'_>, verdicts: &[Verdict], reasons: &[Reason]
 
 /// Body of a filter answer that only says what is wrong with the request.
 pub fn filter_error(error: &str) -> Vec<u8> {
-    let mut body = br#"{"NodeNames":null,"Nodes":null,"FailedNodes":{},"FailedAndUnresolvableNodes":{},"Error":"#.to_vec();
+    let mut body =
+        br#"{"NodeNames":null,"Nodes":null,"FailedNodes":{},"FailedAndUnresolvableNodes":{},"Error":"#
+            .to_vec();
     string(&mut body, error);
     body.push(b'}');
     body

@@ -87,7 +87,8 @@ pub fn gpu_report(object: GpuNodeObject) -> Result<(String, GpuReport), ObjectEr
     let mut read = |field: &str, position: usize, form: InstanceForm| {
         let profile = ProfileName::parse(&form.profile);
         if profile.is_none() {
-            let message = format!("{:?} is not a MIG profile", form.profile.chars().take(40).collect::<String>());
+            let message =
+                format!("{:?} is not a MIG profile", form.profile.chars().take(40).collect::<String>());
             problems.push(Problem::Unreadable { field: format!("{field}[{position}].profile"), message });
         }
         Some(InstanceReport {
@@ -98,7 +99,9 @@ pub fn gpu_report(object: GpuNodeObject) -> Result<(String, GpuReport), ObjectEr
         })
     };
     let wanted = (0..).zip(object.spec.instances);
-    let wanted = wanted.filter_map(|(position, form)| Some((form.gpu, read("spec.instances", position, form.instance)?))).collect();
+    let wanted = wanted
+        .filter_map(|(position, form)| Some((form.gpu, read("spec.instances", position, form.instance)?)))
+        .collect();
     let mut gpus: Vec<GpuFacts> = Vec::new();
     for form in object.status.gpus {
         let field = format!("status.gpus[{}].instances", form.index);

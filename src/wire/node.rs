@@ -21,7 +21,8 @@ use super::object::{Amount, Metadata, TaintObject, or_default};
 use super::{Dialect, ObjectError};
 use crate::mig::{Catalog, ModelId, ProfileName};
 use crate::model::{
-    DynamicFacts, NodeFacts, PoolFacts, PoolKind, Problem, ResourceKind, Resources, Taint, TaintEffect, resource_kind,
+    DynamicFacts, NodeFacts, PoolFacts, PoolKind, Problem, ResourceKind, Resources, Taint, TaintEffect,
+    resource_kind,
 };
 use crate::units::Quantity;
 
@@ -83,11 +84,19 @@ impl Texts {
 }
 
 /// Reads a node. What cannot be read of its GPUs becomes a problem of the node, never a missing node.
-pub fn node_facts(object: &NodeObject, dialect: &Dialect, texts: &mut Texts) -> Result<NodeFacts, ObjectError> {
+pub fn node_facts(
+    object: &NodeObject,
+    dialect: &Dialect,
+    texts: &mut Texts,
+) -> Result<NodeFacts, ObjectError> {
     let name = object.metadata.name.as_str();
     if name.is_empty() || name.len() > dialect.limits.name_bytes {
         let max = dialect.limits.name_bytes;
-        return Err(ObjectError::new("Node", "metadata.name", format!("has {} bytes, 1 to {max} are allowed", name.len())));
+        return Err(ObjectError::new(
+            "Node",
+            "metadata.name",
+            format!("has {} bytes, 1 to {max} are allowed", name.len()),
+        ));
     }
     let mut reader = Reader { object, dialect, problems: Vec::new() };
     let (product, cut) = reader.product();
@@ -179,8 +188,11 @@ impl<'a> Reader<'a> {
     }
 
     fn dynamic_indices(&mut self) -> Vec<u16> {
-        let listed = self.label(GPUS_LABEL).or_else(|| self.object.metadata.annotations.get(GPUS_LABEL).map(String::as_str));
-        let count = self.number(COUNT_LABEL).map(|count| u16::try_from(count).unwrap_or(GPUS_MAX).min(GPUS_MAX));
+        let listed = self
+            .label(GPUS_LABEL)
+            .or_else(|| self.object.metadata.annotations.get(GPUS_LABEL).map(String::as_str));
+        let count =
+            self.number(COUNT_LABEL).map(|count| u16::try_from(count).unwrap_or(GPUS_MAX).min(GPUS_MAX));
         let Some(listed) = listed else {
             if count.is_none() {
                 let value = self.label(COUNT_LABEL).unwrap_or_default();
@@ -189,7 +201,8 @@ impl<'a> Reader<'a> {
             return (0..count.unwrap_or(0)).collect();
         };
         let below = count.unwrap_or(GPUS_MAX);
-        let Some(indices) = indices(listed).filter(|indices| indices.iter().all(|&index| index < below)) else {
+        let Some(indices) = indices(listed).filter(|indices| indices.iter().all(|&index| index < below))
+        else {
             self.distrust(GPUS_LABEL, listed, "indices of GPUs of this node, such as 0_1_4-7");
             return Vec::new();
         };
@@ -200,7 +213,8 @@ impl<'a> Reader<'a> {
         let Some(amount) = self.object.status.allocatable.get(resource) else { return 0 };
         amount.quantity().map(unit).unwrap_or_else(|why| {
             let message = format!("{:?} is {why}", amount.shown());
-            self.problems.push(Problem::Unreadable { field: format!("status.allocatable[{resource}]"), message });
+            self.problems
+                .push(Problem::Unreadable { field: format!("status.allocatable[{resource}]"), message });
             0
         })
     }
@@ -214,7 +228,8 @@ impl<'a> Reader<'a> {
             }
             let mut capacity = amount.quantity().and_then(Quantity::whole).unwrap_or_else(|why| {
                 let message = format!("{:?} is {why}", amount.shown());
-                self.problems.push(Problem::Unreadable { field: format!("status.allocatable[{name}]"), message });
+                self.problems
+                    .push(Problem::Unreadable { field: format!("status.allocatable[{name}]"), message });
                 0
             });
             let kind = self.kind(name, cut, capacity);
@@ -233,8 +248,11 @@ impl<'a> Reader<'a> {
         let taken = u32::try_from(dynamic.gpus.len()).expect("at most GPUS_MAX");
         let left = count.saturating_sub(taken);
         if capacity > left {
-            let message = format!("{capacity} offered although {taken} of {count} GPUs are dynamic; {left} are counted");
-            self.problems.push(Problem::Unreadable { field: format!("status.allocatable[{WHOLE}]"), message });
+            let message = format!(
+                "{capacity} offered although {taken} of {count} GPUs are dynamic; {left} are counted"
+            );
+            self.problems
+                .push(Problem::Unreadable { field: format!("status.allocatable[{WHOLE}]"), message });
         }
         capacity.min(left)
     }
@@ -244,7 +262,8 @@ impl<'a> Reader<'a> {
         let (of, is_shared) = if plain == WHOLE {
             (cut.profile.clone(), is_renamed || cut.is_shared)
         } else if let Some(profile) = plain.strip_prefix("nvidia.com/mig-") {
-            let is_shared = self.label(&format!("{plain}.product")).is_some_and(|product| product.ends_with("-SHARED"));
+            let is_shared =
+                self.label(&format!("{plain}.product")).is_some_and(|product| product.ends_with("-SHARED"));
             let Some(profile) = ProfileName::parse(profile) else {
                 self.problems.push(Problem::Unreadable {
                     field: "status.allocatable".to_owned(),
@@ -258,7 +277,8 @@ impl<'a> Reader<'a> {
         };
         if is_shared {
             let replicas = self.number(&format!("{plain}.replicas")).filter(|&replicas| replicas > 0);
-            let guess = || self.number(&format!("{plain}.count")).and_then(|count| capacity.checked_div(count));
+            let guess =
+                || self.number(&format!("{plain}.count")).and_then(|count| capacity.checked_div(count));
             return PoolKind::Replica { replicas: replicas.or_else(guess).unwrap_or(1).max(1), of };
         }
         of.map_or(PoolKind::Whole, PoolKind::Partition)
@@ -267,7 +287,9 @@ impl<'a> Reader<'a> {
     fn value_mib(&self, model: Option<ModelId>, kind: &PoolKind) -> u32 {
         let catalog = Catalog::get();
         let labelled = || self.number("nvidia.com/gpu.memory").filter(|&mib| mib > 0);
-        let whole = || model.map(|model| catalog.row(model).memory_mib()).or_else(labelled).unwrap_or(MEMORY_MIB_GUESS);
+        let whole = || {
+            model.map(|model| catalog.row(model).memory_mib()).or_else(labelled).unwrap_or(MEMORY_MIB_GUESS)
+        };
         let partition = |profile: &ProfileName| {
             let known = model.and_then(|model| {
                 let geometry = catalog.geometry(model);
@@ -278,7 +300,9 @@ impl<'a> Reader<'a> {
         match kind {
             PoolKind::Whole => whole(),
             PoolKind::Partition(profile) => partition(profile),
-            PoolKind::Replica { replicas, of } => of.as_ref().map_or_else(whole, partition).div_euclid(*replicas),
+            PoolKind::Replica { replicas, of } => {
+                of.as_ref().map_or_else(whole, partition).div_euclid(*replicas)
+            }
         }
     }
 }
@@ -286,12 +310,28 @@ impl<'a> Reader<'a> {
 /// Products that NVIDIA sells without MIG, as GPU feature discovery begins their labels: nothing is missing
 /// in the table when one of them is not there.
 const WITHOUT_MIG: &[&str] = &[
-    "Tesla", "Quadro", "NVIDIA-A2", "NVIDIA-A10", "NVIDIA-A10G", "NVIDIA-A16", "NVIDIA-A40", "NVIDIA-GeForce",
-    "NVIDIA-L2", "NVIDIA-L4", "NVIDIA-L20", "NVIDIA-L40", "NVIDIA-L40S", "NVIDIA-RTX", "NVIDIA-T4", "NVIDIA-TITAN",
+    "Tesla",
+    "Quadro",
+    "NVIDIA-A2",
+    "NVIDIA-A10",
+    "NVIDIA-A10G",
+    "NVIDIA-A16",
+    "NVIDIA-A40",
+    "NVIDIA-GeForce",
+    "NVIDIA-L2",
+    "NVIDIA-L4",
+    "NVIDIA-L20",
+    "NVIDIA-L40",
+    "NVIDIA-L40S",
+    "NVIDIA-RTX",
+    "NVIDIA-T4",
+    "NVIDIA-TITAN",
 ];
 
 fn is_known_without_mig(product: &str) -> bool {
-    let begins = |known: &str| product.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    let begins = |known: &str| {
+        product.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
     WITHOUT_MIG.iter().any(|known| begins(known))
 }
 

@@ -57,7 +57,8 @@ pub(super) fn parse(value: &str) -> Result<Placement, String> {
         return Err(format!("version {} is not known, only {VERSION}", annotation.version));
     }
     let device = |form: DeviceForm| {
-        let profile = ProfileName::parse(&form.profile).ok_or_else(|| "a device's profile is malformed".to_owned())?;
+        let profile =
+            ProfileName::parse(&form.profile).ok_or_else(|| "a device's profile is malformed".to_owned())?;
         Ok(Device { container: form.container.into(), gpu: form.gpu, profile, start: form.start })
     };
     annotation.devices.into_iter().map(device).collect::<Result<_, _>>().map(|devices| Placement { devices })
@@ -77,7 +78,10 @@ mod tests {
         };
         let placement = Placement { devices: vec![device] };
         let text = placement_annotation(&placement);
-        assert_eq!(text, r#"{"version":1,"devices":[{"container":"main","gpu":3,"profile":"1g.10gb+me","start":4}]}"#);
+        assert_eq!(
+            text,
+            r#"{"version":1,"devices":[{"container":"main","gpu":3,"profile":"1g.10gb+me","start":4}]}"#
+        );
         assert_eq!(parse(&text), Ok(placement));
     }
 
@@ -86,6 +90,9 @@ mod tests {
         assert_eq!(parse(r#"{"version":2,"devices":[]}"#), Err("version 2 is not known, only 1".to_owned()));
         let huge = r#"{"version":1,"devices":[{"container":"c","gpu":0,"profile":"big","start":0}]}"#;
         assert_eq!(parse(huge), Err("a device's profile is malformed".to_owned()));
-        assert_eq!(parse("0"), Err("invalid type: integer `0`, expected struct Annotation at line 1 column 1".to_owned()));
+        assert_eq!(
+            parse("0"),
+            Err("invalid type: integer `0`, expected struct Annotation at line 1 column 1".to_owned())
+        );
     }
 }

@@ -95,11 +95,15 @@ impl Reader<'_> {
     fn check_size(&self) -> Result<(), ObjectError> {
         let (count, max) = (slots(&self.object.spec).count(), self.dialect.limits.containers);
         if count > max {
-            return Err(self.error("spec.containers", format!("{count} containers, the limit is {max} (limits.containers)")));
+            return Err(self.error(
+                "spec.containers",
+                format!("{count} containers, the limit is {max} (limits.containers)"),
+            ));
         }
         let metadata = &self.object.metadata;
         let max = self.dialect.limits.name_bytes;
-        for (field, text) in [("metadata.name", &metadata.name), ("metadata.namespace", &metadata.namespace)] {
+        for (field, text) in [("metadata.name", &metadata.name), ("metadata.namespace", &metadata.namespace)]
+        {
             if text.len() > max {
                 let message = format!("{} bytes, the limit is {max} (limits.nameBytes)", text.len());
                 return Err(ObjectError::new("Pod", field, message));
@@ -116,8 +120,10 @@ impl Reader<'_> {
 
     /// All names of resources that mean GPUs, sorted, with their kinds.
     fn device_names(&self) -> Vec<(&str, ResourceKind)> {
-        let names: BTreeSet<&str> =
-            slots(&self.object.spec).flat_map(|slot| slot.container.resource_names()).map(String::as_str).collect();
+        let names: BTreeSet<&str> = slots(&self.object.spec)
+            .flat_map(|slot| slot.container.resource_names())
+            .map(String::as_str)
+            .collect();
         let kind = |name| Some((name, resource_kind(name, &self.dialect.device_resources)?));
         names.into_iter().filter_map(kind).collect()
     }
@@ -128,7 +134,8 @@ impl Reader<'_> {
             match kind {
                 ResourceKind::Counted => {
                     let total = total(&self.object.spec, |slot| self.count(slot, name).map(i64::from))?;
-                    let total = u32::try_from(total).map_err(|_| self.error("spec.containers", format!("{total} {name} is too large")))?;
+                    let total = u32::try_from(total)
+                        .map_err(|_| self.error("spec.containers", format!("{total} {name} is too large")))?;
                     if total > 0 {
                         counted.push((name.into(), total));
                     }
@@ -136,7 +143,8 @@ impl Reader<'_> {
                 ResourceKind::Unknown => {
                     let slot = slots(&self.object.spec).find(|slot| slot.container.asks(name).is_some());
                     let field = slot.map_or_else(|| "spec".to_owned(), |slot| slot.field(name));
-                    return Err(self.error(field, "no resource of Tangram: mig-<profile>, mem and compute-slices are"));
+                    return Err(self
+                        .error(field, "no resource of Tangram: mig-<profile>, mem and compute-slices are"));
                 }
                 ResourceKind::Slice(_) | ResourceKind::Memory | ResourceKind::ComputeSlices => {}
             }
@@ -163,7 +171,8 @@ impl Reader<'_> {
         let max = self.dialect.limits.slices_per_pod;
         let total = usize::try_from(total).unwrap_or(usize::MAX);
         if total.saturating_add(asks.len()) > max {
-            let message = format!("{total} {name}: a pod may ask for {max} MIG devices (limits.slicesPerPod)");
+            let message =
+                format!("{total} {name}: a pod may ask for {max} MIG devices (limits.slicesPerPod)");
             return Err(self.error("spec.containers", message));
         }
         let mut missing = total;
@@ -190,7 +199,10 @@ impl Reader<'_> {
             let (mib, compute_slices) = (self.count(slot, MEMORY)?, self.count(slot, COMPUTE)?);
             if mib == 0 {
                 if compute_slices > 0 {
-                    return Err(self.error(slot.field(COMPUTE), format!("goes with {MEMORY}, which the container does not ask for")));
+                    return Err(self.error(
+                        slot.field(COMPUTE),
+                        format!("goes with {MEMORY}, which the container does not ask for"),
+                    ));
                 }
                 continue;
             }
@@ -209,7 +221,10 @@ impl Reader<'_> {
             }
         }
         asks.extend(lasting);
-        asks.extend(passing.map(|(container, mib, compute_slices)| SliceAsk { container, want: Want::Memory { mib, compute_slices } }));
+        asks.extend(passing.map(|(container, mib, compute_slices)| SliceAsk {
+            container,
+            want: Want::Memory { mib, compute_slices },
+        }));
         Ok(())
     }
 
@@ -217,7 +232,10 @@ impl Reader<'_> {
         let annotations = &self.object.metadata.annotations;
         let refuse = |key: &str, value: &str, known: &[&str]| {
             let shown: String = value.chars().take(40).collect();
-            self.error(format!("metadata.annotations[{key}]"), format!("{shown:?} is not known ({})", known.join(", ")))
+            self.error(
+                format!("metadata.annotations[{key}]"),
+                format!("{shown:?} is not known ({})", known.join(", ")),
+            )
         };
         if let Some(role) = annotations.get(ROLE_ANNOTATION)
             && !ROLES.contains(&role.as_str())
@@ -229,9 +247,17 @@ impl Reader<'_> {
         Policy::parse(name).map(Some).ok_or_else(|| refuse(POLICY_ANNOTATION, name, &known))
     }
 
-    fn amount(&self, slot: Slot<'_>, resource: &str, unit: fn(crate::units::Quantity) -> i64) -> Result<i64, ObjectError> {
+    fn amount(
+        &self,
+        slot: Slot<'_>,
+        resource: &str,
+        unit: fn(crate::units::Quantity) -> i64,
+    ) -> Result<i64, ObjectError> {
         let Some(amount) = slot.container.asks(resource) else { return Ok(0) };
-        amount.quantity().map(unit).map_err(|why| self.error(slot.field(resource), format!("{:?} is {why}", amount.shown())))
+        amount
+            .quantity()
+            .map(unit)
+            .map_err(|why| self.error(slot.field(resource), format!("{:?} is {why}", amount.shown())))
     }
 
     fn demand(&self) -> Result<Demand, ObjectError> {
@@ -249,9 +275,14 @@ impl Reader<'_> {
             ephemeral_bytes: of("ephemeral-storage", Quantity::units_rounded_up)?,
             pods: 1,
         };
-        let has_host_port = slots(spec).any(|slot| slot.container.ports.iter().any(|port| port.host_port.is_some_and(|port| port > 0)));
-        let has_volume = spec.volumes.iter().any(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some());
-        let has_pod_affinity = spec.affinity.pod_affinity.is_some() || spec.affinity.pod_anti_affinity.is_some();
+        let has_host_port = slots(spec)
+            .any(|slot| slot.container.ports.iter().any(|port| port.host_port.is_some_and(|port| port > 0)));
+        let has_volume = spec
+            .volumes
+            .iter()
+            .any(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some());
+        let has_pod_affinity =
+            spec.affinity.pod_affinity.is_some() || spec.affinity.pod_anti_affinity.is_some();
         let has_unmodelled =
             has_host_port || has_volume || has_pod_affinity || !spec.topology_spread_constraints.is_empty();
         if !spec.node_name.is_empty() {
@@ -260,15 +291,24 @@ impl Reader<'_> {
         }
         Ok(Demand {
             resources,
-            node_selector: spec.node_selector.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect(),
+            node_selector: spec
+                .node_selector
+                .iter()
+                .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
+                .collect(),
             affinity: self.affinity()?,
-            tolerations: spec.tolerations.iter().map(|toleration| self.toleration(toleration)).collect::<Result<_, _>>()?,
+            tolerations: spec
+                .tolerations
+                .iter()
+                .map(|toleration| self.toleration(toleration))
+                .collect::<Result<_, _>>()?,
             has_unmodelled,
         })
     }
 
     fn affinity(&self) -> Result<Affinity, ObjectError> {
-        let required = &self.object.spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution;
+        let required =
+            &self.object.spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution;
         let Some(selector) = required else { return Ok(None) };
         let terms = selector.node_selector_terms.iter().map(|term| {
             let labels = term.match_expressions.iter().map(|requirement| self.expression(requirement, false));
@@ -281,7 +321,9 @@ impl Reader<'_> {
     fn expression(&self, requirement: &Requirement, is_field: bool) -> Result<Expression, ObjectError> {
         const FIELD: &str = "spec.affinity.nodeAffinity";
         if is_field && requirement.key != "metadata.name" {
-            return Err(self.error(FIELD, format!("matchFields knows metadata.name only, not {:?}", requirement.key)));
+            return Err(
+                self.error(FIELD, format!("matchFields knows metadata.name only, not {:?}", requirement.key))
+            );
         }
         let operator = match requirement.operator.as_str() {
             "In" => Operator::In,
@@ -308,7 +350,8 @@ impl Reader<'_> {
             other => return Err(self.error("spec.tolerations", format!("effect {other:?} is not known"))),
         };
         let is_exists = toleration.operator.as_deref() == Some("Exists");
-        let value = if is_exists { None } else { Some(toleration.value.as_deref().unwrap_or_default().into()) };
+        let value =
+            if is_exists { None } else { Some(toleration.value.as_deref().unwrap_or_default().into()) };
         let key = toleration.key.as_deref().filter(|key| !key.is_empty()).map(Into::into);
         Ok(Toleration { key, value, effect })
     }

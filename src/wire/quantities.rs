@@ -53,7 +53,9 @@ pub(super) struct Slot<'a> {
 impl Slot<'_> {
     pub(super) fn field(&self, resource: &str) -> String {
         let list = if self.is_init { "initContainers" } else { "containers" };
-        let which = if self.container.asks(resource).is_none() || self.container.resources.requests.contains_key(resource) {
+        let which = if self.container.asks(resource).is_none()
+            || self.container.resources.requests.contains_key(resource)
+        {
             "requests"
         } else {
             "limits"

@@ -129,7 +129,12 @@ impl NodeView {
             source: if node.report.is_some() { "agent" } else { "labels" },
             pools: pools(node),
             gpus: node.gpus.iter().map(|gpu| GpuView::new(gpu, scores)).collect(),
-            pods: node.pods.iter().filter(|pod| !pod.request.is_empty()).map(|pod| PodView::new(pod)).collect(),
+            pods: node
+                .pods
+                .iter()
+                .filter(|pod| !pod.request.is_empty())
+                .map(|pod| PodView::new(pod))
+                .collect(),
             problems: node.problems.iter().map(ToString::to_string).collect(),
         }
     }
@@ -150,7 +155,9 @@ fn pools(node: &Node) -> Vec<PoolView> {
             replicas,
             capacity: facts.capacity,
             used: pool.used,
-            holdings: holdings.map(|held| HoldingView { pod: held.pod.to_string(), count: held.count }).collect(),
+            holdings: holdings
+                .map(|held| HoldingView { pod: held.pod.to_string(), count: held.count })
+                .collect(),
             devices: if node.report.is_some() { "known" } else { "assumed" },
         }
     };

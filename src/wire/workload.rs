@@ -7,7 +7,8 @@ use super::{Dialect, ObjectError, PodObject, document::Head, pod};
 use crate::model::{Pod, PodKey};
 
 /// Kinds whose pods can be planned.
-const KINDS: &str = "Pod, PodTemplate, ReplicationController, ReplicaSet, Deployment, StatefulSet, Job and CronJob";
+const KINDS: &str =
+    "Pod, PodTemplate, ReplicationController, ReplicaSet, Deployment, StatefulSet, Job and CronJob";
 
 /// An object whose pods can be planned.
 #[derive(Debug, Default, Deserialize)]
@@ -44,7 +45,8 @@ pub fn workload_pods(head: &Head, text: &str, dialect: &Dialect) -> Result<Vec<P
         return Ok(vec![pod(&object, dialect)?]);
     }
     let workload: Workload = serde_json::from_str(text).map_err(malformed)?;
-    let namespace = if workload.metadata.namespace.is_empty() { "default" } else { &workload.metadata.namespace };
+    let namespace =
+        if workload.metadata.namespace.is_empty() { "default" } else { &workload.metadata.namespace };
     let object = format!("{kind} {namespace}/{}", workload.metadata.name);
     let (template, count) = match kind {
         "PodTemplate" => (workload.template, 1),
@@ -53,7 +55,13 @@ pub fn workload_pods(head: &Head, text: &str, dialect: &Dialect) -> Result<Vec<P
         }
         "Job" => job(workload.spec),
         "CronJob" => workload.spec.job_template.map_or((None, 0), |template| job(template.spec)),
-        _ => return Err(ObjectError::new(object, "kind", format!("no pods can be planned for it; {KINDS} have pods"))),
+        _ => {
+            return Err(ObjectError::new(
+                object,
+                "kind",
+                format!("no pods can be planned for it; {KINDS} have pods"),
+            ));
+        }
     };
     let field = if kind == "CronJob" { "spec.jobTemplate.spec.template" } else { "spec.template" };
     let mut template = template.ok_or_else(|| ObjectError::new(&*object, field, "is missing"))?;
