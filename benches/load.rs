@@ -78,7 +78,7 @@ fn start_tangram() -> (SocketAddr, Events) {
         tokio::spawn(async move { axum::serve(listener, router(app)).await });
         (address, model)
     });
-    std::mem::forget(runtime); // serves until the process ends
+    Box::leak(Box::new(runtime)); // serves until the process ends
     (address, Events::start(model, pods))
 }
 

@@ -50,7 +50,7 @@ pub fn plan(
         let (pod, outcome) = match choose(&cluster, scores, policy, &pod) {
             Ok((index, place)) => {
                 let bound = Arc::new(pod.bound_to(place.node.clone(), place.placement.clone()));
-                cluster.put(Arc::new(cluster.node(index).with(bound.clone())));
+                cluster.put(Arc::new(cluster.node(index).with(&bound)));
                 (bound, Ok(place))
             }
             Err(refused) => (pod, Err(refused)),
@@ -72,12 +72,11 @@ fn choose(
     let mut left = Vec::new();
     for index in cluster.indices() {
         let node = cluster.node(index);
-        let verdict = match intree_refusal(pod, node) {
-            Some(why) => Err(Refusal::InTree(why)),
-            None => {
-                left.push(index);
-                evaluate(cluster.row(index), &query)
-            }
+        let verdict = if let Some(why) = intree_refusal(pod, node) {
+            Err(Refusal::InTree(why))
+        } else {
+            left.push(index);
+            evaluate(cluster.row(index), &query)
         };
         match verdict {
             Ok(cost) => {
@@ -88,9 +87,11 @@ fn choose(
         }
     }
     let Some((cost, name, index)) = best else {
-        refusals.values_mut().for_each(|nodes| nodes.sort());
+        for nodes in refusals.values_mut() {
+            nodes.sort();
+        }
         let rows = left.into_iter().map(|index| cluster.row(index));
-        return Err(NoPlace { refusals, details: query.details(rows) });
+        return Err(NoPlace { refusals, details: query.details(&rows) });
     };
     let node = cluster.node(index);
     let placement =

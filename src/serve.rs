@@ -71,7 +71,7 @@ pub async fn serve(config: Config, scores: Arc<Scores>, cache: Cache) -> anyhow:
     });
     let server = axum::serve(listener, router(app)).with_graceful_shutdown(stopped());
     tokio::select! {
-        served = server => served.context("the server failed"),
+        result = server => result.context("the server failed"),
         // The owner outlives every request unless it failed; without it nothing true can be answered.
         ended = owner => Err(anyhow::anyhow!("the owner of the model ended: {ended:?}")),
     }

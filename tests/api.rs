@@ -1,5 +1,7 @@
 //! The placement API: dry runs, the cluster, fragmentation, errors.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "common/http.rs"]
 mod http;
 

@@ -1,5 +1,7 @@
 //! The binary as its users start it: arguments, exit codes, messages, signals.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -197,7 +199,7 @@ fn help_teaches_by_example() {
     }
     let serve = text(&tangram(&["serve", "--help"]).stdout);
     assert!(
-        serve.contains("urlPrefix is http://ADDRESS/scheduler") && serve.contains("127.0.0.1:7240"),
+        serve.contains("urlPrefix is `http://ADDRESS/scheduler`") && serve.contains("127.0.0.1:7240"),
         "{serve}"
     );
 }

@@ -1,5 +1,8 @@
 //! The extender protocol over HTTP: every rule of the wire, asserted on whole answers.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::needless_pass_by_value, reason = "json!() reads better without a borrow")]
+
 #[path = "common/http.rs"]
 mod http;
 

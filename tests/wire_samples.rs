@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test wire_samples` rewrites `golden/answers`; read the difference.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "common/http.rs"]
 #[expect(dead_code, reason = "shared by several test files")]
 mod http;
@@ -29,7 +31,7 @@ fn sample(name: &str) -> (String, Value) {
     (verb, serde_json::from_str(&body).unwrap())
 }
 
-/// The cluster of the recordings: four A100-40GB nodes of eight GPUs, from a full NodeList; with the victims
+/// The cluster of the recordings: four A100-40GB nodes of eight GPUs, from a full `NodeList`; with the victims
 /// of one of the two recorded preemptions on them (`meta` or `full`), or empty.
 fn cluster(victims: Option<&str>) -> String {
     let mut items = sample("b-gpu8-nodelist-filter").1["Nodes"]["items"].as_array().unwrap().clone();

@@ -103,7 +103,7 @@ impl Cache {
         self.lift(&pod.key, pod.node.as_deref());
         if let Some(name) = &pod.node {
             match self.cluster.get(name) {
-                Some(node) => self.put(node.with(pod.clone())),
+                Some(node) => self.put(node.with(&pod)),
                 None => _ = self.waiting.entry(name.clone()).or_default().insert(pod.key.clone()),
             }
         }
@@ -115,9 +115,8 @@ impl Cache {
     fn pod_seen(&mut self, pod: Arc<Pod>) -> bool {
         match self.pods.get(&pod.key) {
             Some(known) if known.uid == pod.uid && known.node.is_some() => false,
-            Some(_) => self.pod_applied(pod),
             None if self.pods.len() >= self.pods_max => false,
-            None => self.pod_applied(pod),
+            _ => self.pod_applied(pod),
         }
     }
 
@@ -149,17 +148,17 @@ impl Cache {
             ResetKind::Pods => {
                 let vanished: Vec<PodKey> =
                     self.pods.keys().filter(|key| !live.contains(key)).cloned().collect();
-                vanished.iter().fold(false, |changed, key| self.pod_deleted(key) || changed)
+                vanished.iter().filter(|key| self.pod_deleted(key)).count() > 0
             }
             ResetKind::Nodes => {
                 let known = self.cluster.indices().map(|index| self.cluster.node(index).facts.name.clone());
                 let vanished: Vec<Arc<str>> = known.filter(gone).collect();
-                vanished.iter().fold(false, |changed, name| self.node_deleted(name) || changed)
+                vanished.iter().filter(|name| self.node_deleted(name)).count() > 0
             }
             ResetKind::Reports => {
                 let vanished: Vec<Arc<str>> =
                     self.reports.keys().filter(|name| gone(name)).cloned().collect();
-                vanished.into_iter().fold(false, |changed, name| self.reported(name, None) || changed)
+                vanished.into_iter().filter(|name| self.reported(name.clone(), None)).count() > 0
             }
         }
     }

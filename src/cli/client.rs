@@ -36,8 +36,8 @@ pub(super) fn post(server: &Uri, path: &str, body: Vec<u8>) -> anyhow::Result<By
         let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
         let detail = problem["detail"].as_str().unwrap_or("no reason given");
         let errors = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let errors: String =
-            errors.iter().filter_map(Value::as_str).map(|error| format!("\n  {error}")).collect();
+        let errors = errors.iter().filter_map(Value::as_str).flat_map(|error| ["\n  ", error]);
+        let errors: String = errors.collect();
         bail!("{server} answered {status}: {detail}{errors}")
     })
 }

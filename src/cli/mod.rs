@@ -53,7 +53,7 @@ struct Common {
     /// Form of the log on standard error [default: text]
     #[arg(long, global = true, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-    /// error, warn, info, debug or trace, or by module: info,tangram::http=debug [default: info; plan: warn]
+    /// error, warn, info, debug or trace, or by module: `info,tangram::http=debug` [default: info; plan: warn]
     #[arg(long, global = true, value_name = "LEVEL")]
     log_level: Option<String>,
 }

@@ -14,7 +14,7 @@ use crate::solver::Scores;
 
 /// Run the scheduler extender and the placement API
 ///
-/// Point kube-scheduler at it with an extender stanza whose urlPrefix is http://ADDRESS/scheduler, with
+/// Point kube-scheduler at it with an extender stanza whose urlPrefix is `http://ADDRESS/scheduler`, with
 /// filterVerb filter, prioritizeVerb prioritize, preemptVerb preempt and nodeCacheCapable true.
 ///
 /// The model is embedded: it is read from a file once and changes through bind and DELETE /v1/pods alone.

@@ -18,7 +18,7 @@ pub(super) fn dryrun_table(answer: &DryRun) -> String {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    let mut text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    let mut text = table.trim_fmt() + "\n";
     for pod in answer.pods.iter().filter(|pod| pod.node.is_none()) {
         writeln!(text, "\n{} ({}) fits nowhere:", pod_name(pod), pod.request).expect("writing to a text");
         for refusal in &pod.refusals {

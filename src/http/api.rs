@@ -29,7 +29,7 @@ pub(super) async fn dryrun(
     parameters: Result<Query<DryRunParameters>, axum::extract::rejection::QueryRejection>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
+    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, &detail);
     let Query(parameters) = parameters.map_err(|error| bad(error.body_text()))?;
     let policy = parameters.policy.map_or(Ok(app.policy), |name| parse_policy(&name)).map_err(bad)?;
     let body = read(&app, body).await.map_err(bad)?;
@@ -39,7 +39,7 @@ pub(super) async fn dryrun(
         let (planned, _) = plan(app.model.snapshot().cluster.clone(), &app.scores, policy, pods);
         Ok(serde_json::to_vec(&DryRun::new(&planned)).expect("texts and numbers only"))
     });
-    let answer = answer.await.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error))?;
+    let answer = answer.await.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, &error))?;
     answer.map(body_of).map_err(|errors: Vec<String>| {
         bad(format!("{} objects cannot be planned", errors.len())).with(errors)
     })
@@ -57,7 +57,7 @@ pub(super) async fn cluster(State(app): State<App>) -> Result<Response, Problem>
         };
         serde_json::to_vec(&view).expect("texts and numbers only")
     });
-    view.await.map(body_of).map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error))
+    view.await.map(body_of).map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, &error))
 }
 
 pub(super) async fn fragmentation(State(app): State<App>) -> Response {
@@ -94,5 +94,5 @@ probes:
 }
 
 fn stopped(stopped: Stopped) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, stopped)
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, &stopped)
 }

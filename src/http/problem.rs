@@ -15,7 +15,7 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, detail: impl ToString) -> Self {
+    pub(super) fn new(status: StatusCode, detail: &(impl ToString + ?Sized)) -> Self {
         Self {
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
@@ -39,10 +39,13 @@ impl IntoResponse for Problem {
 }
 
 pub(super) async fn not_found(uri: Uri) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, format!("there is no {:.200}; GET / lists what there is", uri.path()))
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        &format!("there is no {:.200}; GET / lists what there is", uri.path()),
+    )
 }
 
 pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     let detail = format!("{:.200} does not take {method:.20}; GET / lists what does", uri.path());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, &detail)
 }

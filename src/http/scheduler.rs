@@ -72,7 +72,7 @@ pub(super) async fn read(app: &App, body: Body) -> Result<Bytes, String> {
     let max = app.dialect.limits.body_bytes;
     axum::body::to_bytes(body, max).await.map_err(|error| {
         let is_limit = std::error::Error::source(&error)
-            .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
         if is_limit {
             format!("the body has more than {max} bytes (limits.bodyBytes)")
         } else {
@@ -88,7 +88,7 @@ fn refused(verb: &str, error: String) -> String {
 }
 
 fn bad_request(verb: &str, error: String) -> Response {
-    Problem::new(StatusCode::BAD_REQUEST, refused(verb, error)).into_response()
+    Problem::new(StatusCode::BAD_REQUEST, &refused(verb, error)).into_response()
 }
 
 pub(super) fn json(body: Vec<u8>) -> Response {

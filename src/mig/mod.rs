@@ -18,6 +18,7 @@
 
 mod catalog;
 mod geometry;
+#[expect(clippy::unreadable_literal, reason = "numbers as the sources print them")]
 mod models;
 mod profile;
 

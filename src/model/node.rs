@@ -57,7 +57,7 @@ impl Node {
 
     /// The same node with another pod on it; it replaces one of the same key.
     #[must_use]
-    pub fn with(&self, pod: Arc<Pod>) -> Self {
+    pub fn with(&self, pod: &Arc<Pod>) -> Self {
         let others = self.pods.iter().filter(|other| other.key != pod.key).cloned();
         let pods = others.chain([pod.clone()]).collect();
         Self::new(self.facts.clone(), self.report.clone(), pods)

@@ -59,9 +59,9 @@ pub fn cluster_json(shape: Shape) -> String {
         let product = PRODUCTS[random.below(PRODUCTS.len())];
         items.push(node(number, product, &"x".repeat(shape.padding)));
         let model = Catalog::get().by_product(product).expect("the products are in the table");
-        let share = shape.pods.div_ceil(shape.nodes.max(1));
+        let quota = shape.pods.div_ceil(shape.nodes.max(1));
         let left = shape.pods.saturating_sub(u32::try_from(pods.len()).expect("fewer than 2^32 pods"));
-        fill(number, Catalog::get().geometry(model), share.min(left), &mut random, &mut pods);
+        fill(number, Catalog::get().geometry(model), quota.min(left), &mut random, &mut pods);
     }
     items.append(&mut pods);
     format!("{{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{}]}}", items.join(",\n"))

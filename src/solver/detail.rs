@@ -12,7 +12,7 @@ impl Query<'_> {
     /// `3g.40gb: 12 GPUs have 4 free memory slices but not at 0 or 4`.
     ///
     /// Free memory slices are in NVML's unit. A kind that fits on some GPU gives no line.
-    pub fn details<'r>(&self, rows: impl Iterator<Item = Row<'r>> + Clone) -> Vec<String> {
+    pub fn details<'r>(&self, rows: &(impl Iterator<Item = Row<'r>> + Clone)) -> Vec<String> {
         let mut lines = Vec::new();
         for slices in &self.slices {
             let Some(column) = &slices.column else { continue };

@@ -1,8 +1,8 @@
 //! Prices of occupancies.
 //!
 //! For a demand mix, phi(s) is the most value of the mix that still fits onto a GPU in state s, and
-//! E(s) = -sum over p of w_p * size_p * maxcount_p(s) its expected lost capacity: w_p the share of profile
-//! p in the demanded memory slices, size_p its memory slices, maxcount_p how many p still fit.
+//! `E(s) = -sum over p of w_p * size_p * maxcount_p(s)` its expected lost capacity: `w_p` the share of
+//! profile p in the demanded memory slices, `size_p` its memory slices, `maxcount_p` how many p still fit.
 //! Placing p at a start that leads from s to t costs
 //!
 //! `phi(s) - phi(t) + GAMMA * (E(t) - E(s)) + EPSILON * free(s)`
@@ -151,17 +151,13 @@ impl Scores {
         let catalog = Catalog::get();
         let (mut costs, mut picks) = (vec![NEVER], vec![0]);
         for (model, tables) in catalog.models().zip(&self.by_model) {
-            match profile_of(model) {
-                Some(profile) => {
-                    let (cost, pick): (Vec<_>, Vec<_>) = tables[usize::from(profile)].iter().copied().unzip();
-                    costs.extend(cost);
-                    picks.extend(pick);
-                }
-                None => {
-                    let states = usize::from(catalog.geometry(model).states());
-                    costs.resize(costs.len() + states, NEVER);
-                    picks.resize(picks.len() + states, 0);
-                }
+            if let Some(profile) = profile_of(model) {
+                costs.extend(tables[usize::from(profile)].iter().map(|(cost, _)| cost));
+                picks.extend(tables[usize::from(profile)].iter().map(|(_, pick)| pick));
+            } else {
+                let states = usize::from(catalog.geometry(model).states());
+                costs.resize(costs.len() + states, NEVER);
+                picks.resize(picks.len() + states, 0);
             }
         }
         Column { costs, picks }

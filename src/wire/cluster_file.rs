@@ -95,6 +95,6 @@ fn object<'a, T: Deserialize<'a>>(head: &Head, text: &'a str) -> Result<T, Objec
         let separator = if part("namespace").is_empty() { "" } else { "/" };
         let name = if part("name").is_empty() { "without a readable name" } else { part("name") };
         let object = format!("{} {:.253}{separator}{:.253}", head.kind, part("namespace"), name);
-        ObjectError::new(object, "document", error)
+        ObjectError::new(object, "document", error.to_string())
     })
 }

@@ -116,7 +116,7 @@ impl PodPlan {
                     .map(|(refusal, nodes)| RefusalCount {
                         reason: refusal.to_string(),
                         count: nodes.len(),
-                        nodes: nodes.iter().map(|name| name.to_string()).collect(),
+                        nodes: nodes.iter().map(ToString::to_string).collect(),
                     })
                     .collect();
                 form.refusals.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.reason.cmp(&b.reason)));

@@ -332,7 +332,7 @@ pub fn filter_result(nodes: &Nodes<'_>, verdicts: &[Verdict], reasons: &[Reason]
         Nodes::Objects(items) => {
             body.extend(br#"{"NodeNames":null,"Nodes":{"metadata":{},"items":["#);
             separated(&mut body, fitting(), |body, verdict| {
-                body.extend(items[verdict.position].json.get().as_bytes())
+                body.extend(items[verdict.position].json.get().as_bytes());
             });
             body.extend(b"]}");
         }

@@ -6,6 +6,7 @@
 //! document   files and bodies with many objects: JSON or YAML, Lists and several documents
 //! quantities amounts and their totals over a pod's containers
 //! pod        Pod -> model::Pod
+//! demand     Pod -> model::Demand, what kube-scheduler's own filters ask
 //! node       Node -> model::NodeFacts, the labels of the NVIDIA stack
 //! gpunode    GpuNode (tangram.gpu/v1alpha1) -> model::GpuReport
 //! cluster_file Nodes, Pods and GpuNodes of a file as events
@@ -17,6 +18,7 @@
 //! ```
 
 mod cluster_file;
+mod demand;
 pub mod document;
 pub mod dryrun;
 pub mod extender;
@@ -54,8 +56,8 @@ pub struct ObjectError {
 }
 
 impl ObjectError {
-    fn new(object: impl Into<String>, field: impl Into<String>, message: impl ToString) -> Self {
-        Self { object: object.into(), field: field.into(), message: message.to_string() }
+    fn new(object: impl Into<String>, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { object: object.into(), field: field.into(), message: message.into() }
     }
 }
 
@@ -72,7 +74,7 @@ pub struct Dialect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limits {
-    /// Bytes of one HTTP body. A full NodeList of 5,000 nodes at 8.8 KB is 44 MB.
+    /// Bytes of one HTTP body. A full `NodeList` of 5,000 nodes at 8.8 KB is 44 MB.
     pub body_bytes: usize,
     /// Node names in one extender request: kube-scheduler supports clusters of 5,000 nodes, 50,000 are planned for.
     pub node_names: usize,

@@ -211,12 +211,17 @@ impl<'a> Reader<'a> {
 
     fn allocatable(&mut self, resource: &str, unit: fn(Quantity) -> i64) -> i64 {
         let Some(amount) = self.object.status.allocatable.get(resource) else { return 0 };
-        amount.quantity().map(unit).unwrap_or_else(|why| {
-            let message = format!("{:?} is {why}", amount.shown());
-            self.problems
-                .push(Problem::Unreadable { field: format!("status.allocatable[{resource}]"), message });
-            0
-        })
+        match amount.quantity() {
+            Ok(quantity) => unit(quantity),
+            Err(why) => {
+                self.unreadable(resource, format!("{:?} is {why}", amount.shown()));
+                0
+            }
+        }
+    }
+
+    fn unreadable(&mut self, resource: &str, message: String) {
+        self.problems.push(Problem::Unreadable { field: format!("status.allocatable[{resource}]"), message });
     }
 
     fn pools(&mut self, model: Option<ModelId>, cut: &Cut, dynamic: Option<&DynamicFacts>) -> Vec<PoolFacts> {
@@ -228,13 +233,12 @@ impl<'a> Reader<'a> {
             }
             let mut capacity = amount.quantity().and_then(Quantity::whole).unwrap_or_else(|why| {
                 let message = format!("{:?} is {why}", amount.shown());
-                self.problems
-                    .push(Problem::Unreadable { field: format!("status.allocatable[{name}]"), message });
+                self.unreadable(name, message);
                 0
             });
             let kind = self.kind(name, cut, capacity);
-            if kind == PoolKind::Whole && name == WHOLE {
-                capacity = self.without_dynamic(capacity, dynamic);
+            if let Some(dynamic) = dynamic.filter(|_| name.starts_with("nvidia.com/")) {
+                capacity = self.without_dynamic(name, &kind, capacity, dynamic);
             }
             let value_mib = self.value_mib(model, &kind);
             pools.push(PoolFacts { resource: name.as_str().into(), kind, capacity, value_mib });
@@ -242,19 +246,24 @@ impl<'a> Reader<'a> {
         pools
     }
 
-    /// A device plugin that still offers GPUs which Tangram partitions would hand them out twice.
-    fn without_dynamic(&mut self, capacity: u32, dynamic: Option<&DynamicFacts>) -> u32 {
-        let (Some(dynamic), Some(count)) = (dynamic, self.number(COUNT_LABEL)) else { return capacity };
+    /// A device plugin that still offers what lies on GPUs which Tangram partitions would hand it out twice:
+    /// only the GPUs that are left to it count.
+    fn without_dynamic(&mut self, name: &str, kind: &PoolKind, capacity: u32, dynamic: &DynamicFacts) -> u32 {
         let taken = u32::try_from(dynamic.gpus.len()).expect("at most GPUS_MAX");
-        let left = count.saturating_sub(taken);
-        if capacity > left {
-            let message = format!(
-                "{capacity} offered although {taken} of {count} GPUs are dynamic; {left} are counted"
-            );
-            self.problems
-                .push(Problem::Unreadable { field: format!("status.allocatable[{WHOLE}]"), message });
+        let left = self.number(COUNT_LABEL).unwrap_or(taken).saturating_sub(taken);
+        let most = match kind {
+            PoolKind::Whole => left,
+            PoolKind::Replica { replicas, of: None } => left.saturating_mul(*replicas),
+            // Partitions of the other GPUs: how many there are only the device plugin knows.
+            PoolKind::Partition(_) | PoolKind::Replica { of: Some(_), .. } if left > 0 => u32::MAX,
+            PoolKind::Partition(_) | PoolKind::Replica { of: Some(_), .. } => 0,
+        };
+        if capacity > most {
+            let message =
+                format!("{capacity} offered, but {taken} GPUs are Tangram's to partition: {most} count");
+            self.unreadable(name, message);
         }
-        capacity.min(left)
+        capacity.min(most)
     }
 
     fn kind(&mut self, name: &str, cut: &Cut, capacity: u32) -> PoolKind {

@@ -87,6 +87,7 @@ pub(super) struct Volume {
 
 /// `affinity`.
 #[derive(Debug, Default, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "named as Kubernetes names them")]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct AffinityObject {
     #[serde(deserialize_with = "or_default")]

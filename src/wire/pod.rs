@@ -5,18 +5,17 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::object::{Metadata, PodSpec, Requirement, TolerationObject, or_default};
+use super::object::{Metadata, PodSpec, or_default};
 use super::quantities::{Slot, slots, total};
 use super::{Dialect, ObjectError, PLACEMENT_ANNOTATION, placement};
-use crate::model::{
-    Affinity, Demand, Expression, Operator, Pod, PodKey, Policy, Request, ResourceKind, Resources, SliceAsk,
-    TaintEffect, Toleration, Want, resource_kind,
-};
+use crate::model::{Pod, PodKey, Policy, Request, ResourceKind, SliceAsk, Want, resource_kind};
 
 /// Key of the annotation that chooses a pod's placement policy.
 const POLICY_ANNOTATION: &str = "tangram.gpu/policy";
 /// Key of the annotation that names a pod's part in disaggregated inference.
 const ROLE_ANNOTATION: &str = "tangram.gpu/role";
+const MEMORY: &str = "tangram.gpu/mem";
+const COMPUTE_SLICES: &str = "tangram.gpu/compute-slices";
 const ROLES: [&str; 2] = ["prefill", "decode"];
 
 /// A Pod as Tangram reads it.
@@ -81,14 +80,14 @@ pub fn pod(object: &PodObject, dialect: &Dialect) -> Result<Pod, ObjectError> {
     })
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     name: String,
-    object: &'a PodObject,
+    pub(super) object: &'a PodObject,
     dialect: &'a Dialect,
 }
 
 impl Reader<'_> {
-    fn error(&self, field: impl Into<String>, message: impl ToString) -> ObjectError {
+    pub(super) fn error(&self, field: impl Into<String>, message: impl Into<String>) -> ObjectError {
         ObjectError::new(&self.name, field, message)
     }
 
@@ -188,41 +187,26 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// One device per container that asks for memory. An init container uses a later container's device
-    /// where that is large enough; what is left over becomes one device for all init containers.
+    /// One device per container that asks for memory. An init container uses the device of a container that
+    /// lasts where one is large enough; the init containers for which none is share one more device.
     fn memory_asks(&self, asks: &mut Vec<SliceAsk>) -> Result<(), ObjectError> {
-        const MEMORY: &str = "tangram.gpu/mem";
-        const COMPUTE: &str = "tangram.gpu/compute-slices";
-        let (mut lasting, mut passing): (Vec<SliceAsk>, Option<(Arc<str>, u32, u32)>) = (Vec::new(), None);
-        let mut init = Vec::new();
+        let (mut lasting, mut passing) = (Vec::new(), Vec::new());
         for slot in slots(&self.object.spec) {
-            let (mib, compute_slices) = (self.count(slot, MEMORY)?, self.count(slot, COMPUTE)?);
-            if mib == 0 {
-                if compute_slices > 0 {
-                    return Err(self.error(
-                        slot.field(COMPUTE),
-                        format!("goes with {MEMORY}, which the container does not ask for"),
-                    ));
-                }
-                continue;
+            let (mib, compute_slices) = (self.count(slot, MEMORY)?, self.count(slot, COMPUTE_SLICES)?);
+            if mib == 0 && compute_slices > 0 {
+                let message = format!("goes with {MEMORY}, which the container does not ask for");
+                return Err(self.error(slot.field(COMPUTE_SLICES), message));
             }
-            let container: Arc<str> = slot.container.name.as_str().into();
-            if slot.is_lasting() {
-                lasting.push(SliceAsk { container, want: Want::Memory { mib, compute_slices } });
-            } else {
-                init.push((container, mib, compute_slices));
-            }
+            let list = if slot.is_lasting() { &mut lasting } else { &mut passing };
+            list.extend((mib > 0).then_some((slot.container.name.as_str(), mib, compute_slices)));
         }
-        for (container, mib, compute_slices) in init {
-            let covers = |ask: &SliceAsk| matches!(ask.want, Want::Memory { mib: has, compute_slices: computes } if has >= mib && computes >= compute_slices);
-            if !lasting.iter().any(covers) {
-                let (first, most, computes) = passing.unwrap_or((container, 0, 0));
-                passing = Some((first, most.max(mib), computes.max(compute_slices)));
-            }
-        }
-        asks.extend(lasting);
-        asks.extend(passing.map(|(container, mib, compute_slices)| SliceAsk {
-            container,
+        let is_served = |(_, mib, compute_slices): &(&str, u32, u32)| {
+            lasting.iter().any(|(_, has, computes)| has >= mib && computes >= compute_slices)
+        };
+        passing.retain(|ask| !is_served(ask));
+        let shared = passing.into_iter().reduce(|a, b| (a.0, a.1.max(b.1), a.2.max(b.2)));
+        asks.extend(lasting.into_iter().chain(shared).map(|(container, mib, compute_slices)| SliceAsk {
+            container: container.into(),
             want: Want::Memory { mib, compute_slices },
         }));
         Ok(())
@@ -245,114 +229,5 @@ impl Reader<'_> {
         let Some(name) = annotations.get(POLICY_ANNOTATION) else { return Ok(None) };
         let known = Policy::ALL.map(|(name, _)| name);
         Policy::parse(name).map(Some).ok_or_else(|| refuse(POLICY_ANNOTATION, name, &known))
-    }
-
-    fn amount(
-        &self,
-        slot: Slot<'_>,
-        resource: &str,
-        unit: fn(crate::units::Quantity) -> i64,
-    ) -> Result<i64, ObjectError> {
-        let Some(amount) = slot.container.asks(resource) else { return Ok(0) };
-        amount
-            .quantity()
-            .map(unit)
-            .map_err(|why| self.error(slot.field(resource), format!("{:?} is {why}", amount.shown())))
-    }
-
-    fn demand(&self) -> Result<Demand, ObjectError> {
-        use crate::units::Quantity;
-        let spec = &self.object.spec;
-        let of = |resource: &'static str, unit: fn(Quantity) -> i64| -> Result<i64, ObjectError> {
-            let sum = total(spec, |slot| self.amount(slot, resource, unit))?;
-            let overhead = spec.overhead.get(resource).map_or(Ok(0), |amount| amount.quantity().map(unit));
-            let overhead = overhead.map_err(|why| self.error(format!("spec.overhead[{resource}]"), why))?;
-            Ok(sum.saturating_add(overhead))
-        };
-        let resources = Resources {
-            cpu_milli: of("cpu", Quantity::milli)?,
-            memory_bytes: of("memory", Quantity::units_rounded_up)?,
-            ephemeral_bytes: of("ephemeral-storage", Quantity::units_rounded_up)?,
-            pods: 1,
-        };
-        let has_host_port = slots(spec)
-            .any(|slot| slot.container.ports.iter().any(|port| port.host_port.is_some_and(|port| port > 0)));
-        let has_volume = spec
-            .volumes
-            .iter()
-            .any(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some());
-        let has_pod_affinity =
-            spec.affinity.pod_affinity.is_some() || spec.affinity.pod_anti_affinity.is_some();
-        let has_unmodelled =
-            has_host_port || has_volume || has_pod_affinity || !spec.topology_spread_constraints.is_empty();
-        if !spec.node_name.is_empty() {
-            // A bound pod has passed those filters, perhaps under rules newer than these.
-            return Ok(Demand { resources, has_unmodelled, ..Demand::default() });
-        }
-        Ok(Demand {
-            resources,
-            node_selector: spec
-                .node_selector
-                .iter()
-                .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
-                .collect(),
-            affinity: self.affinity()?,
-            tolerations: spec
-                .tolerations
-                .iter()
-                .map(|toleration| self.toleration(toleration))
-                .collect::<Result<_, _>>()?,
-            has_unmodelled,
-        })
-    }
-
-    fn affinity(&self) -> Result<Affinity, ObjectError> {
-        let required =
-            &self.object.spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution;
-        let Some(selector) = required else { return Ok(None) };
-        let terms = selector.node_selector_terms.iter().map(|term| {
-            let labels = term.match_expressions.iter().map(|requirement| self.expression(requirement, false));
-            let fields = term.match_fields.iter().map(|requirement| self.expression(requirement, true));
-            labels.chain(fields).collect()
-        });
-        terms.collect::<Result<_, _>>().map(Some)
-    }
-
-    fn expression(&self, requirement: &Requirement, is_field: bool) -> Result<Expression, ObjectError> {
-        const FIELD: &str = "spec.affinity.nodeAffinity";
-        if is_field && requirement.key != "metadata.name" {
-            return Err(
-                self.error(FIELD, format!("matchFields knows metadata.name only, not {:?}", requirement.key))
-            );
-        }
-        let operator = match requirement.operator.as_str() {
-            "In" => Operator::In,
-            "NotIn" => Operator::NotIn,
-            "Exists" => Operator::Exists,
-            "DoesNotExist" => Operator::DoesNotExist,
-            "Gt" => Operator::Gt,
-            "Lt" => Operator::Lt,
-            other => return Err(self.error(FIELD, format!("operator {other:?} is not known"))),
-        };
-        Ok(Expression {
-            key: (!is_field).then(|| requirement.key.as_str().into()),
-            operator,
-            values: requirement.values.iter().map(|value| value.as_str().into()).collect(),
-        })
-    }
-
-    fn toleration(&self, toleration: &TolerationObject) -> Result<Toleration, ObjectError> {
-        let effect = match toleration.effect.as_deref().unwrap_or_default() {
-            "" => None,
-            "NoSchedule" => Some(TaintEffect::NoSchedule),
-            "PreferNoSchedule" => Some(TaintEffect::PreferNoSchedule),
-            "NoExecute" => Some(TaintEffect::NoExecute),
-            other => return Err(self.error("spec.tolerations", format!("effect {other:?} is not known"))),
-        };
-        let is_exists = toleration.operator.as_deref() == Some("Exists");
-        let value =
-            if is_exists { None } else { Some(toleration.value.as_deref().unwrap_or_default().into()) };
-        let key = toleration.key.as_deref().filter(|key| !key.is_empty()).map(Into::into);
-        Ok(Toleration { key, value, effect })
     }
 }

@@ -35,7 +35,7 @@ struct Spec {
 /// its controller would (`web-0`, `train-2`). Other kinds are an error that names what can be planned.
 pub fn workload_pods(head: &Head, text: &str, dialect: &Dialect) -> Result<Vec<Pod>, ObjectError> {
     let kind = if head.kind.is_empty() { "Pod" } else { &head.kind };
-    let malformed = |error: serde_json::Error| ObjectError::new(kind, "document", error);
+    let malformed = |error: serde_json::Error| ObjectError::new(kind, "document", error.to_string());
     if kind == "Pod" {
         let mut object: PodObject = serde_json::from_str(text).map_err(malformed)?;
         object.spec.node_name.clear(); // planned anew, wherever the object came from

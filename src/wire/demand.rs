@@ -1,0 +1,114 @@
+//! What a pod asks of kube-scheduler's own filters.
+
+use super::ObjectError;
+use super::object::{Requirement, TolerationObject};
+use super::pod::Reader;
+use super::quantities::{Slot, slots, total};
+use crate::model::{Affinity, Demand, Expression, Operator, Resources, TaintEffect, Toleration};
+use crate::units::Quantity;
+
+impl Reader<'_> {
+    fn amount(&self, slot: Slot<'_>, resource: &str, unit: fn(Quantity) -> i64) -> Result<i64, ObjectError> {
+        let Some(amount) = slot.container.asks(resource) else { return Ok(0) };
+        amount
+            .quantity()
+            .map(unit)
+            .map_err(|why| self.error(slot.field(resource), format!("{:?} is {why}", amount.shown())))
+    }
+
+    pub(super) fn demand(&self) -> Result<Demand, ObjectError> {
+        let spec = &self.object.spec;
+        let of = |resource: &'static str, unit: fn(Quantity) -> i64| -> Result<i64, ObjectError> {
+            let sum = total(spec, |slot| self.amount(slot, resource, unit))?;
+            let overhead = spec.overhead.get(resource).map_or(Ok(0), |amount| amount.quantity().map(unit));
+            let overhead =
+                overhead.map_err(|why| self.error(format!("spec.overhead[{resource}]"), why.to_string()))?;
+            Ok(sum.saturating_add(overhead))
+        };
+        let resources = Resources {
+            cpu_milli: of("cpu", Quantity::milli)?,
+            memory_bytes: of("memory", Quantity::units_rounded_up)?,
+            ephemeral_bytes: of("ephemeral-storage", Quantity::units_rounded_up)?,
+            pods: 1,
+        };
+        let has_host_port = slots(spec)
+            .any(|slot| slot.container.ports.iter().any(|port| port.host_port.is_some_and(|port| port > 0)));
+        let has_volume = spec
+            .volumes
+            .iter()
+            .any(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some());
+        let has_pod_affinity =
+            spec.affinity.pod_affinity.is_some() || spec.affinity.pod_anti_affinity.is_some();
+        let has_unmodelled =
+            has_host_port || has_volume || has_pod_affinity || !spec.topology_spread_constraints.is_empty();
+        if !spec.node_name.is_empty() {
+            // A bound pod has passed those filters, perhaps under rules newer than these.
+            return Ok(Demand { resources, has_unmodelled, ..Demand::default() });
+        }
+        Ok(Demand {
+            resources,
+            node_selector: spec
+                .node_selector
+                .iter()
+                .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
+                .collect(),
+            affinity: self.affinity()?,
+            tolerations: spec
+                .tolerations
+                .iter()
+                .map(|toleration| self.toleration(toleration))
+                .collect::<Result<_, _>>()?,
+            has_unmodelled,
+        })
+    }
+
+    fn affinity(&self) -> Result<Affinity, ObjectError> {
+        let required =
+            &self.object.spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution;
+        let Some(selector) = required else { return Ok(None) };
+        let terms = selector.node_selector_terms.iter().map(|term| {
+            let labels = term.match_expressions.iter().map(|requirement| self.expression(requirement, false));
+            let fields = term.match_fields.iter().map(|requirement| self.expression(requirement, true));
+            labels.chain(fields).collect()
+        });
+        terms.collect::<Result<_, _>>().map(Some)
+    }
+
+    fn expression(&self, requirement: &Requirement, is_field: bool) -> Result<Expression, ObjectError> {
+        const FIELD: &str = "spec.affinity.nodeAffinity";
+        if is_field && requirement.key != "metadata.name" {
+            return Err(
+                self.error(FIELD, format!("matchFields knows metadata.name only, not {:?}", requirement.key))
+            );
+        }
+        let operator = match requirement.operator.as_str() {
+            "In" => Operator::In,
+            "NotIn" => Operator::NotIn,
+            "Exists" => Operator::Exists,
+            "DoesNotExist" => Operator::DoesNotExist,
+            "Gt" => Operator::Gt,
+            "Lt" => Operator::Lt,
+            other => return Err(self.error(FIELD, format!("operator {other:?} is not known"))),
+        };
+        Ok(Expression {
+            key: (!is_field).then(|| requirement.key.as_str().into()),
+            operator,
+            values: requirement.values.iter().map(|value| value.as_str().into()).collect(),
+        })
+    }
+
+    fn toleration(&self, toleration: &TolerationObject) -> Result<Toleration, ObjectError> {
+        let effect = match toleration.effect.as_deref().unwrap_or_default() {
+            "" => None,
+            "NoSchedule" => Some(TaintEffect::NoSchedule),
+            "PreferNoSchedule" => Some(TaintEffect::PreferNoSchedule),
+            "NoExecute" => Some(TaintEffect::NoExecute),
+            other => return Err(self.error("spec.tolerations", format!("effect {other:?} is not known"))),
+        };
+        let is_exists = toleration.operator.as_deref() == Some("Exists");
+        let value =
+            if is_exists { None } else { Some(toleration.value.as_deref().unwrap_or_default().into()) };
+        let key = toleration.key.as_deref().filter(|key| !key.is_empty()).map(Into::into);
+        Ok(Toleration { key, value, effect })
+    }
+}
