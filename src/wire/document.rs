@@ -74,15 +74,11 @@ type Sink<'a> = &'a mut dyn FnMut(&Head, &str);
 
 fn read_json(reader: impl Read, sink: Sink<'_>) -> Result<(), DocumentError> {
     let mut reader = serde_json::Deserializer::from_reader(reader);
-    loop {
-        match Document(&mut *sink).deserialize(&mut reader) {
-            Ok(()) => {}
-            Err(error) if error.is_eof() && error.to_string().starts_with("EOF while parsing a value") => {
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        }
+    // end() skips white space, and refuses only when something follows: the next document.
+    while reader.end().is_err() {
+        Document(&mut *sink).deserialize(&mut reader)?;
     }
+    Ok(())
 }
 
 fn read_yaml(mut reader: impl Read, sink: Sink<'_>) -> Result<(), DocumentError> {
@@ -213,7 +209,11 @@ mod tests {
     #[test]
     fn what_is_no_document_says_so() {
         assert_eq!(kinds(" \n"), Err("holds no Kubernetes object".to_owned()));
-        assert!(kinds(r#"{"kind":"List","items":[{"kind":"#).unwrap_err().starts_with("not valid JSON: EOF"));
+        for truncated in
+            [r#"{"kind":"List","items":[{"kind":"#, r#"{"kind":"Node"} {"kind""#, r#"{"kind":"Node"} {"#]
+        {
+            assert!(kinds(truncated).unwrap_err().starts_with("not valid JSON: EOF"), "{truncated}");
+        }
         assert!(kinds("a: [b").unwrap_err().starts_with("not valid YAML"));
     }
 }
