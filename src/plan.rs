@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::{Cluster, NodeIndex, Placement, Pod, Policy};
+use crate::model::{Cluster, NodeIndex, Placement, Pod, PodKey, Policy};
 use crate::solver::{Cost, Query, Refusal, Scores, evaluate, intree_refusal, place, verify};
 
 /// What became of one pod of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
-    /// The pod, with its place where it has one.
+    /// The pod.
     pub pod: Arc<Pod>,
     /// Where it goes, or why nowhere.
     pub outcome: Result<Place, NoPlace>,
@@ -46,18 +46,23 @@ pub fn plan(
     pods: impl IntoIterator<Item = Arc<Pod>>,
 ) -> (Vec<Planned>, Cluster) {
     let mut planned = Vec::new();
-    for pod in pods {
-        let (pod, outcome) = match choose(&cluster, scores, policy, &pod) {
-            Ok((index, place)) => {
-                let bound = Arc::new(pod.bound_to(place.node.clone(), place.placement.clone()));
-                cluster.put(Arc::new(cluster.node(index).with(&bound)));
-                (bound, Ok(place))
-            }
-            Err(refused) => (pod, Err(refused)),
-        };
+    for (number, pod) in pods.into_iter().enumerate() {
+        let outcome = choose(&cluster, scores, policy, &pod).map(|(index, place)| {
+            let node = cluster.node(index).with(&Arc::new(guest(&pod, &place, number)));
+            cluster.put(Arc::new(node));
+            place
+        });
         planned.push(Planned { pod, outcome });
     }
     (planned, cluster)
+}
+
+/// A planned pod on its node, under a name that no pod can have: one of the same name that runs already, or
+/// is planned twice, is another pod.
+fn guest(pod: &Pod, place: &Place, number: usize) -> Pod {
+    let name = format!("{} (planned {number})", pod.key.name).into();
+    let key = PodKey { namespace: pod.key.namespace.clone(), name };
+    Pod { key, ..pod.bound_to(place.node.clone(), place.placement.clone()) }
 }
 
 fn choose(

@@ -213,3 +213,21 @@ async fn fragmentation_adds_up_over_models() {
     );
     assert_eq!(view["all"]["closedGpus"], 1);
 }
+
+#[tokio::test]
+async fn a_planned_pod_never_takes_the_place_of_one_that_has_its_name() {
+    let server = Server::new(EXAMPLE);
+    // Seven of eight GPUs of dgx-h100-01 are in use; the pod asks for the last one, three times, by one name.
+    let cluster = server.get("/v1/cluster").await;
+    let node = cluster["nodes"].as_array().unwrap().iter().find(|node| node["name"] == "dgx-h100-01").unwrap();
+    let running = node["pods"][0]["pod"].as_str().unwrap().split_once('/').unwrap();
+    let pod = json!({
+        "kind": "Pod", "metadata": {"namespace": running.0, "name": running.1},
+        "spec": {
+            "nodeSelector": {"kubernetes.io/hostname": "dgx-h100-01"}, "tolerations": [{"operator": "Exists"}],
+            "containers": [{"name": "main", "resources": {"limits": {"nvidia.com/gpu": "1"}}}],
+        },
+    });
+    let answer = server.post("/v1/dryrun", format!("{pod}{pod}{pod}")).await;
+    assert_eq!(nodes(&answer), ["dgx-h100-01", "-", "-"]);
+}

@@ -15,35 +15,14 @@ use k8s_openapi::api::core::v1::Node;
 use plane::{Plane, Scheduler, Tangram, annotated, fake_node, pod};
 use serde_json::{Value, json};
 
-/// A scheduler that asks Tangram about GPUs. In-tree scores differ by some
-/// hundreds and one step of an extender's score counts ten times the weight, so
-/// with this one a step outweighs them all.
-const CONFIGURATION: &str = "
-apiVersion: kubescheduler.config.k8s.io/v1
-kind: KubeSchedulerConfiguration
-extenders:
-- urlPrefix: EXTENDER/scheduler
-  filterVerb: filter
-  prioritizeVerb: prioritize
-  preemptVerb: preempt
-  weight: 100
-  nodeCacheCapable: true
-  ignorable: false
-  httpTimeout: 5s
-  managedResources:
-  - name: nvidia.com/gpu
-  - name: nvidia.com/mig-1g.10gb
-  - name: tangram.gpu/mig-1g.10gb
-    ignoredByScheduler: true
-  - name: tangram.gpu/mig-3g.40gb
-    ignoredByScheduler: true
-";
+/// The configuration that users are given, on the port that the test's server has.
+const CONFIGURATION: &str = include_str!("../scheduler-config/extender.yaml");
 
 /// Tangram on what the plane holds now, and a scheduler that asks it.
 async fn schedule(plane: &Plane) -> (Tangram, Scheduler) {
     let cluster = plane.capture().await;
     let tangram = Tangram::start(["--cluster".as_ref(), cluster.as_os_str()]).await;
-    let scheduler = plane.scheduler(&CONFIGURATION.replace("EXTENDER", &tangram.url())).await;
+    let scheduler = plane.scheduler(&CONFIGURATION.replace("http://127.0.0.1:7240", &tangram.url())).await;
     (tangram, scheduler)
 }
 

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::Cost;
 use super::query::Query;
 use super::score::Cell;
-use crate::mig::{Catalog, Occupancy, PlacementId};
+use crate::mig::{Catalog, ModelId, Occupancy, PlacementId, ProfileId};
 use crate::model::Policy;
 
 /// Places for all instances of a query.
@@ -74,86 +74,146 @@ fn emptiness(query: &Query<'_>, occupancy: Occupancy) -> u32 {
     }
 }
 
+/// Kinds that mean the same profile on every model of the node: they are one to the search.
+struct Group {
+    profiles: Vec<Option<ProfileId>>, // by model, in the order of Search::models
+    members: Vec<usize>,              // one entry per instance: its kind
+}
+
+/// The exact search on one node.
+struct Search {
+    models: Vec<ModelId>,
+    groups: Vec<Group>,
+}
+
 /// What is still to be placed after some GPUs, and how that came about.
 struct Frontier {
     open: Counts,
-    parent: usize, // position in the frontier of the GPU before
-    devices: Vec<Packing>,
+    parent: usize,                   // position in the frontier of the GPU before
+    load: Vec<(usize, PlacementId)>, // group and place
 }
 
-fn exact(occupancies: &[Occupancy], query: &Query<'_>) -> Option<Vec<Packing>> {
-    let open: Counts = query.slices.iter().map(|slices| slices.asks.len()).collect();
-    let mut layers = vec![vec![Frontier { open, parent: 0, devices: Vec::new() }]];
-    let mut known: BTreeMap<(Occupancy, Counts), Vec<Load>> = BTreeMap::new();
-    for (gpu, &occupancy) in occupancies.iter().enumerate() {
-        let last = layers.last().expect("starts with one");
-        let mut next: Vec<Frontier> = Vec::new();
-        for (parent, frontier) in last.iter().enumerate() {
-            let key = (occupancy, frontier.open.clone());
-            let loads = known.entry(key).or_insert_with(|| loads(occupancy, &frontier.open, query));
-            next.extend(loads.iter().map(|load| Frontier {
-                open: frontier.open.iter().zip(&load.counts).map(|(open, placed)| open - placed).collect(),
-                parent,
-                devices:
-                    load.path.iter().map(|&(kind, placement)| Packing { kind, gpu, placement }).collect(),
-            }));
-        }
-        undominated(&mut next, |frontier| &frontier.open, |a, b| a <= b);
-        let done = next.iter().position(|frontier| frontier.open.iter().all(|&open| open == 0));
-        layers.push(next);
-        if let Some(done) = done {
-            return Some(trace(&layers, done));
-        }
-    }
-    None
-}
-
-fn trace(layers: &[Vec<Frontier>], mut at: usize) -> Vec<Packing> {
-    let mut devices = Vec::new();
-    for layer in layers.iter().rev() {
-        devices.extend(layer[at].devices.iter().copied());
-        at = layer[at].parent;
-    }
-    devices
-}
-
-/// One way to load a GPU: how many of each kind, and where.
+/// One way to load a GPU: how many of each group, and where.
 struct Load {
     counts: Counts,
     path: Vec<(usize, PlacementId)>,
 }
 
-/// All ways to load a GPU with some of `open` that no other way dominates; at least the empty one.
-fn loads(occupancy: Occupancy, open: &Counts, query: &Query<'_>) -> Vec<Load> {
-    let catalog = Catalog::get();
-    let mut found = vec![Load { counts: SmallVec::from_elem(0, open.len()), path: Vec::new() }];
-    let Some((model, _)) = catalog.state(occupancy) else { return found };
-    let profiles: Vec<_> = query.slices.iter().map(|slices| slices.want.cheapest(catalog, model)).collect();
-    let mut seen = BTreeSet::new();
-    let mut stack = vec![(occupancy, 0)];
-    let mut tops = Vec::new();
-    while let Some((occupancy, load)) = stack.pop() {
-        let (_, state) = catalog.state(occupancy).expect("a legal placement does not close a GPU");
-        for (kind, profile) in profiles.iter().enumerate() {
-            let Some(profile) = profile else { continue };
-            if found[load].counts[kind] == open[kind] {
-                continue;
+fn exact(occupancies: &[Occupancy], query: &Query<'_>) -> Option<Vec<Packing>> {
+    let search = Search::new(occupancies, query);
+    if !search.has_memory(occupancies) {
+        return None;
+    }
+    let open: Counts = search.groups.iter().map(|group| group.members.len()).collect();
+    let mut layers = vec![vec![Frontier { open, parent: 0, load: Vec::new() }]];
+    for &occupancy in occupancies {
+        let last = layers.last().expect("starts with one");
+        let mut known: BTreeMap<&Counts, Vec<Load>> = BTreeMap::new();
+        let mut next: BTreeMap<Counts, Frontier> = BTreeMap::new();
+        for (parent, frontier) in last.iter().enumerate() {
+            let loads =
+                known.entry(&frontier.open).or_insert_with(|| search.loads(occupancy, &frontier.open));
+            for load in loads.iter() {
+                let open: Counts =
+                    frontier.open.iter().zip(&load.counts).map(|(open, placed)| open - placed).collect();
+                next.entry(open.clone()).or_insert_with(|| Frontier {
+                    open,
+                    parent,
+                    load: load.path.clone(),
+                });
             }
-            for (placement, after) in catalog.geometry(model).legal(state, *profile) {
-                let mut counts = found[load].counts.clone();
-                counts[kind] += 1;
-                if seen.insert((after, counts.clone())) {
-                    let mut path = found[load].path.clone();
-                    path.push((kind, placement));
-                    found.push(Load { counts, path });
-                    stack.push((catalog.occupancy(model, after), found.len() - 1));
+        }
+        let mut next: Vec<Frontier> = next.into_values().collect();
+        undominated(&mut next, |frontier| &frontier.open, |a, b| a <= b);
+        let done = next.iter().position(|frontier| frontier.open.iter().all(|&open| open == 0));
+        layers.push(next);
+        if let Some(done) = done {
+            return Some(search.trace(&layers, done));
+        }
+    }
+    None
+}
+
+impl Search {
+    fn new(occupancies: &[Occupancy], query: &Query<'_>) -> Self {
+        let catalog = Catalog::get();
+        let models: BTreeSet<ModelId> =
+            occupancies.iter().filter_map(|&occupancy| Some(catalog.state(occupancy)?.0)).collect();
+        let models: Vec<ModelId> = models.into_iter().collect();
+        let mut groups: Vec<Group> = Vec::new();
+        for (kind, slices) in query.slices.iter().enumerate() {
+            let profiles: Vec<_> = models.iter().map(|&model| slices.want.cheapest(catalog, model)).collect();
+            let members = slices.asks.iter().map(|_| kind);
+            match groups.iter_mut().find(|group| group.profiles == profiles) {
+                Some(group) => group.members.extend(members),
+                None => groups.push(Group { members: members.collect(), profiles }),
+            }
+        }
+        Self { models, groups }
+    }
+
+    /// Whether there are free memory slices enough in all, each instance at its smallest.
+    fn has_memory(&self, occupancies: &[Occupancy]) -> bool {
+        let catalog = Catalog::get();
+        let free = |&occupancy: &Occupancy| {
+            let (model, state) = catalog.state(occupancy)?;
+            let geometry = catalog.geometry(model);
+            Some(usize::from(geometry.free(state) * geometry.unit()))
+        };
+        let needed = |group: &Group| {
+            let size = |(&model, &profile): (&ModelId, &Option<ProfileId>)| {
+                Some(usize::from(catalog.geometry(model).profiles()[usize::from(profile?)].memory_slices))
+            };
+            let smallest = self.models.iter().zip(&group.profiles).filter_map(size).min();
+            smallest.unwrap_or(usize::MAX).saturating_mul(group.members.len())
+        };
+        let needed = self.groups.iter().fold(0_usize, |sum, group| sum.saturating_add(needed(group)));
+        needed <= occupancies.iter().filter_map(free).sum()
+    }
+
+    /// All ways to load a GPU with some of `open` that no other way dominates; at least the empty one.
+    fn loads(&self, occupancy: Occupancy, open: &Counts) -> Vec<Load> {
+        let catalog = Catalog::get();
+        let mut found = vec![Load { counts: SmallVec::from_elem(0, open.len()), path: Vec::new() }];
+        let Some((model, state)) = catalog.state(occupancy) else { return found };
+        let at = self.models.iter().position(|&known| known == model).expect("every GPU's model is listed");
+        let geometry = catalog.geometry(model);
+        let mut seen = BTreeSet::new();
+        let mut stack = vec![(state, 0)];
+        while let Some((state, load)) = stack.pop() {
+            for (group, profiles) in self.groups.iter().map(|group| group.profiles[at]).enumerate() {
+                let Some(profile) = profiles.filter(|_| found[load].counts[group] < open[group]) else {
+                    continue;
+                };
+                for (placement, after) in geometry.legal(state, profile) {
+                    let mut counts = found[load].counts.clone();
+                    counts[group] += 1;
+                    if seen.insert((after, counts.clone())) {
+                        let path = found[load].path.iter().copied().chain([(group, placement)]).collect();
+                        found.push(Load { counts, path });
+                        stack.push((after, found.len() - 1));
+                    }
                 }
             }
         }
+        undominated(&mut found, |load| &load.counts, |a, b| a >= b);
+        found
     }
-    tops.append(&mut found);
-    undominated(&mut tops, |load| &load.counts, |a, b| a >= b);
-    tops
+
+    /// The way that led to a frontier without anything open.
+    fn trace(&self, layers: &[Vec<Frontier>], mut at: usize) -> Vec<Packing> {
+        let mut members: Vec<_> = self.groups.iter().map(|group| group.members.iter()).collect();
+        let mut devices = Vec::new();
+        // Layer 0 is the state before the first GPU.
+        for (gpu, layer) in layers.iter().skip(1).enumerate().rev() {
+            for &(group, placement) in &layer[at].load {
+                let kind = *members[group].next().expect("as many places as instances");
+                devices.push(Packing { kind, gpu, placement });
+            }
+            at = layer[at].parent;
+        }
+        devices
+    }
 }
 
 /// Keeps the entries whose counts no other entry's beat in every place; of equal ones the first.

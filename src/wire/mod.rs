@@ -82,7 +82,8 @@ pub struct Limits {
     pub name_bytes: usize,
     /// Containers of one pod, init containers included: the API server's own size limit allows a few thousand.
     pub containers: usize,
-    /// MIG devices of one pod: a host with 16 GPUs holds 112.
+    /// MIG devices of one pod. A CUDA process uses one, so a pod needs a few; the time of the exact search for
+    /// their places grows with the mixes that are possible.
     pub slices_per_pod: usize,
     /// Pods in one dry run, replicas counted.
     pub dryrun_pods: usize,
@@ -97,7 +98,7 @@ impl Default for Limits {
             node_names: 100_000,
             name_bytes: 253,
             containers: 1_000,
-            slices_per_pod: 112,
+            slices_per_pod: 16,
             dryrun_pods: 10_000,
             pods: 500_000,
         }
