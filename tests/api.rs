@@ -219,7 +219,8 @@ async fn a_planned_pod_never_takes_the_place_of_one_that_has_its_name() {
     let server = Server::new(EXAMPLE);
     // Seven of eight GPUs of dgx-h100-01 are in use; the pod asks for the last one, three times, by one name.
     let cluster = server.get("/v1/cluster").await;
-    let node = cluster["nodes"].as_array().unwrap().iter().find(|node| node["name"] == "dgx-h100-01").unwrap();
+    let node =
+        cluster["nodes"].as_array().unwrap().iter().find(|node| node["name"] == "dgx-h100-01").unwrap();
     let running = node["pods"][0]["pod"].as_str().unwrap().split_once('/').unwrap();
     let pod = json!({
         "kind": "Pod", "metadata": {"namespace": running.0, "name": running.1},

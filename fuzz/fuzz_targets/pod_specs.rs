@@ -42,7 +42,7 @@ fuzz_target!(|data: &[u8]| {
                 let name = format!("{}/{number}", pod.key.name).into();
                 let key = PodKey { namespace: pod.key.namespace.clone(), name };
                 let bound = Pod { key, ..pod.bound_to(place.node.clone(), place.placement.clone()) };
-                let node = node.with(Arc::new(bound));
+                let node = node.with(&Arc::new(bound));
                 check_node(&node);
                 cluster.put(Arc::new(node));
             }

@@ -76,7 +76,7 @@ fn several(row: Row<'_>, query: &Query<'_>) -> Result<Cost, Refusal> {
         single(row, slices)?;
     }
     let count = query.slices.iter().map(|slices| slices.asks.len()).sum();
-    let packed = pack(row.occupancies, query).ok_or(Refusal::NotTogether { count })?;
+    let packed = pack(row.occupancies, query).map_err(|unpacked| unpacked.refusal(count))?;
     let fullness = match query.policy {
         Policy::Pack => 0,
         Policy::Spread => {

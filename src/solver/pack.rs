@@ -2,15 +2,17 @@
 //!
 //! Greedy first: largest instances first, each where it costs least. When greed finds no place the exact
 //! search decides: GPU by GPU, over the vectors of what is still to be placed, keeping only those that no
-//! other dominates. So "does not fit" is always true.
+//! other dominates. So "does not fit" is always true. A request has a budget of steps for all nodes together;
+//! a node that the search does not reach any more says so instead of claiming that it has no room.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use smallvec::SmallVec;
 
-use super::Cost;
 use super::query::Query;
 use super::score::Cell;
+use super::{Cost, Refusal};
 use crate::mig::{Catalog, ModelId, Occupancy, PlacementId, ProfileId};
 use crate::model::Policy;
 
@@ -31,8 +33,32 @@ pub(super) struct Packing {
 
 type Counts = SmallVec<[usize; 4]>; // by kind of the query
 
-pub(super) fn pack(occupancies: &[Occupancy], query: &Query<'_>) -> Option<Packed> {
-    let devices = greedy(occupancies, query).or_else(|| exact(occupancies, query))?;
+/// Why there are no places for all instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unpacked {
+    /// There is no room.
+    NoRoom,
+    /// The budget of the request ended first.
+    CutShort,
+}
+
+impl Unpacked {
+    pub(super) fn refusal(self, count: usize) -> Refusal {
+        match self {
+            Self::NoRoom => Refusal::NotTogether { count },
+            Self::CutShort => Refusal::CutShort { count },
+        }
+    }
+}
+
+/// Steps of the exact search that one request may take over all nodes: about a second of work, far more than
+/// requests of a few devices need, and a bound on what a hostile one can hold up.
+pub(super) const STEPS_MAX: u64 = 1_000_000;
+/// Finding a way to load a GPU costs about as much as using it so many times.
+const STEPS_PER_LOAD: usize = 4;
+
+pub(super) fn pack(occupancies: &[Occupancy], query: &Query<'_>) -> Result<Packed, Unpacked> {
+    let devices = greedy(occupancies, query).map_or_else(|| exact_once(occupancies, query), Ok)?;
     let catalog = Catalog::get();
     let mut after = occupancies.to_vec();
     for device in &devices {
@@ -42,7 +68,7 @@ pub(super) fn pack(occupancies: &[Occupancy], query: &Query<'_>) -> Option<Packe
     }
     let cost =
         occupancies.iter().zip(&after).map(|(&before, &after)| query.scores.regret(before, after)).sum();
-    Some(Packed { cost, devices })
+    Ok(Packed { cost, devices })
 }
 
 fn greedy(occupancies: &[Occupancy], query: &Query<'_>) -> Option<Vec<Packing>> {
@@ -99,11 +125,30 @@ struct Load {
     path: Vec<(usize, PlacementId)>,
 }
 
-fn exact(occupancies: &[Occupancy], query: &Query<'_>) -> Option<Vec<Packing>> {
+/// Nodes whose GPUs hold the same are searched once: in a new cluster they all do.
+fn exact_once(occupancies: &[Occupancy], query: &Query<'_>) -> Result<Vec<Packing>, Unpacked> {
+    let mut same = occupancies.to_vec();
+    same.sort_unstable();
+    if query.full.borrow().contains(&same) {
+        return Err(Unpacked::NoRoom);
+    }
+    let found = exact(occupancies, query);
+    if let Err(Unpacked::NoRoom) = found {
+        query.full.borrow_mut().insert(same);
+    }
+    found
+}
+
+fn exact(occupancies: &[Occupancy], query: &Query<'_>) -> Result<Vec<Packing>, Unpacked> {
     let search = Search::new(occupancies, query);
     if !search.has_memory(occupancies) {
-        return None;
+        return Err(Unpacked::NoRoom);
     }
+    let spend = |steps: usize| {
+        let left = query.steps.get().checked_sub(u64::try_from(steps).unwrap_or(u64::MAX));
+        query.steps.set(left.unwrap_or(0));
+        left.map(|_| ()).ok_or(Unpacked::CutShort)
+    };
     let open: Counts = search.groups.iter().map(|group| group.members.len()).collect();
     let mut layers = vec![vec![Frontier { open, parent: 0, load: Vec::new() }]];
     for &occupancy in occupancies {
@@ -111,8 +156,15 @@ fn exact(occupancies: &[Occupancy], query: &Query<'_>) -> Option<Vec<Packing>> {
         let mut known: BTreeMap<&Counts, Vec<Load>> = BTreeMap::new();
         let mut next: BTreeMap<Counts, Frontier> = BTreeMap::new();
         for (parent, frontier) in last.iter().enumerate() {
-            let loads =
-                known.entry(&frontier.open).or_insert_with(|| search.loads(occupancy, &frontier.open));
+            let loads = match known.entry(&frontier.open) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let loads = search.loads(occupancy, &frontier.open);
+                    spend(loads.len() * STEPS_PER_LOAD)?;
+                    new.insert(loads)
+                }
+            };
+            spend(loads.len())?;
             for load in loads.iter() {
                 let open: Counts =
                     frontier.open.iter().zip(&load.counts).map(|(open, placed)| open - placed).collect();
@@ -128,10 +180,10 @@ fn exact(occupancies: &[Occupancy], query: &Query<'_>) -> Option<Vec<Packing>> {
         let done = next.iter().position(|frontier| frontier.open.iter().all(|&open| open == 0));
         layers.push(next);
         if let Some(done) = done {
-            return Some(search.trace(&layers, done));
+            return Ok(search.trace(&layers, done));
         }
     }
-    None
+    Err(Unpacked::NoRoom)
 }
 
 impl Search {

@@ -1,12 +1,15 @@
 //! One pod's request made ready for scanning a cluster.
 
 use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::pack::STEPS_MAX;
 use super::score::{Column, Scores};
-use crate::mig::Catalog;
+use crate::mig::{Catalog, Occupancy};
 use crate::model::{Cluster, Policy, Request, ResourceId, Want};
 
 /// A request with its names looked up once, so that a scan compares numbers only.
@@ -16,6 +19,8 @@ pub struct Query<'a> {
     pub(super) policy: Policy,
     pub(super) counted: SmallVec<[Counted; 2]>,
     pub(super) slices: SmallVec<[Slices<'a>; 1]>,
+    pub(super) steps: Cell<u64>,                        // left for the exact search
+    pub(super) full: RefCell<BTreeSet<Vec<Occupancy>>>, // GPUs of nodes that the exact search found full
 }
 
 /// So many units of one counted resource.
@@ -56,7 +61,14 @@ impl<'a> Query<'a> {
             }
         }
         slices.sort_by_key(|slices| std::cmp::Reverse(memory_mib(&slices.want)));
-        Self { scores, policy: request.policy.unwrap_or(default), counted: counted.collect(), slices }
+        Self {
+            scores,
+            policy: request.policy.unwrap_or(default),
+            counted: counted.collect(),
+            slices,
+            steps: Cell::new(STEPS_MAX),
+            full: RefCell::default(),
+        }
     }
 }
 

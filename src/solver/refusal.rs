@@ -60,6 +60,11 @@ pub enum Refusal {
         /// How many instances the pod asks for.
         count: usize,
     },
+    /// The search for places ended at its bound before it came to a result.
+    CutShort {
+        /// How many instances the pod asks for.
+        count: usize,
+    },
     /// The node's GPUs cannot hold so many instances even when empty.
     NeverTogether {
         /// How many instances the pod asks for.
@@ -86,6 +91,7 @@ impl Refusal {
             | Self::Full { .. }
             | Self::Fragmented { .. }
             | Self::NotTogether { .. }
+            | Self::CutShort { .. }
             | Self::InTree(_) => false,
         }
     }
@@ -107,6 +113,9 @@ impl fmt::Display for Refusal {
             Self::Fragmented { want } => write!(f, "free memory slices for {want}, but no legal placement"),
             Self::NotTogether { count } => {
                 write!(f, "not room for all {count} MIG devices of the pod together")
+            }
+            Self::CutShort { count } => {
+                write!(f, "the search for places of {count} different MIG devices ended at its bound")
             }
             Self::NeverTogether { count } => {
                 write!(f, "GPUs of the node can never hold {count} such MIG devices")
