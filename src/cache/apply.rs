@@ -83,7 +83,10 @@ impl Cache {
     }
 
     fn reported(&mut self, name: Arc<str>, report: Option<Arc<GpuReport>>) -> bool {
-        if self.reports.get(&name) == report.as_ref() {
+        let known = self.reports.get(&name);
+        let is_late =
+            known.zip(report.as_ref()).is_some_and(|(known, report)| report.sequence < known.sequence);
+        if known == report.as_ref() || is_late {
             return false;
         }
         if let Some(node) = self.cluster.get(&name) {
@@ -96,9 +99,16 @@ impl Cache {
         true
     }
 
-    fn pod_applied(&mut self, pod: Arc<Pod>) -> bool {
-        if self.pods.get(&pod.key) == Some(&pod) {
-            return false;
+    fn pod_applied(&mut self, mut pod: Arc<Pod>) -> bool {
+        if let Some(known) = self.pods.get(&pod.key) {
+            // A pod never leaves its node alive, and loses no place: such an event was overtaken by the bind.
+            let is_same = known.uid == pod.uid && known.node.is_some();
+            if *known == pod || (is_same && pod.node.is_none()) {
+                return false;
+            }
+            if is_same && known.node == pod.node && pod.placement.is_none() && known.placement.is_some() {
+                Arc::make_mut(&mut pod).placement.clone_from(&known.placement);
+            }
         }
         self.lift(&pod.key, pod.node.as_deref());
         if let Some(name) = &pod.node {
@@ -111,8 +121,12 @@ impl Cache {
         true
     }
 
-    /// A filter request says what a pending pod asks, and nothing about where a bound one is.
-    fn pod_seen(&mut self, pod: Arc<Pod>) -> bool {
+    /// A filter request says what a pending pod asks, and nothing about where a pod is.
+    fn pod_seen(&mut self, mut pod: Arc<Pod>) -> bool {
+        if pod.node.is_some() {
+            let pod = Arc::make_mut(&mut pod);
+            (pod.node, pod.placement, pod.unreadable_placement) = (None, None, None);
+        }
         match self.pods.get(&pod.key) {
             Some(known) if known.uid == pod.uid && known.node.is_some() => false,
             None if self.pods.len() >= self.pods_max => false,

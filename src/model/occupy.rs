@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{GpuHealth, GpuReport, InstanceReport, NodeFacts, Pod, PodKey, Problem, Want};
+use super::{Device, GpuHealth, GpuReport, InstanceReport, NodeFacts, Placement, Pod, PodKey, Problem, Want};
 use crate::mig::{Catalog, ModelId, Occupancy, ProfileId};
 
 /// One GPU of a node.
@@ -138,7 +138,12 @@ impl Board<'_> {
     fn claim(&mut self, index: u16, claim: &InstanceReport) {
         let catalog = self.catalog;
         let Some(gpu) = self.gpu(index) else { return };
-        let profile = gpu.model.and_then(|model| catalog.geometry(model).profile(&claim.profile));
+        let profile = gpu.model.and_then(|model| {
+            let geometry = catalog.geometry(model);
+            geometry
+                .profile(&claim.profile)
+                .filter(|&profile| geometry.placement(profile, claim.start).is_some())
+        });
         let Some(profile) = profile else {
             gpu.occupancy = Occupancy::CLOSED;
             let (profile, start) = (claim.profile.clone(), claim.start);
@@ -191,25 +196,13 @@ impl Board<'_> {
         gpu.instances.push(instance); // a static partition too: shown, never placed on
     }
 
-    /// Takes the places a pod's annotation names; false when it has none that can be believed.
+    /// Takes the places a pod's annotation names; false when nothing says where the pod is.
     fn claim_placement(&mut self, pod: &Pod) -> bool {
         if let Some(why) = &pod.unreadable_placement {
             self.problems.push(Problem::Lie { pod: pod.key.clone(), why: why.to_string() });
         }
         let Some(placement) = &pod.placement else { return pod.request.slices.is_empty() };
-        let resolved: Result<Vec<(u16, Instance)>, String> = (|| {
-            if placement.devices.len() != pod.request.slices.len() {
-                let (held, asked) = (placement.devices.len(), pod.request.slices.len());
-                return Err(format!("it names {held} devices, the pod asks for {asked}"));
-            }
-            placement
-                .devices
-                .iter()
-                .zip(&pod.request.slices)
-                .map(|(device, ask)| self.resolve(pod, device, &ask.want))
-                .collect()
-        })();
-        match resolved {
+        match self.resolve_all(pod, placement) {
             Ok(instances) => {
                 for (gpu, instance) in instances {
                     self.add(gpu, instance);
@@ -223,9 +216,37 @@ impl Board<'_> {
         }
     }
 
-    fn resolve(&mut self, pod: &Pod, device: &super::Device, want: &Want) -> Result<(u16, Instance), String> {
+    /// The instances of a placement, or why it is not believed.
+    fn resolve_all(&mut self, pod: &Pod, placement: &Placement) -> Result<Vec<(u16, Instance)>, String> {
+        let (devices, asks) = (&placement.devices, &pod.request.slices);
+        if devices.len() != asks.len() {
+            return Err(format!("it names {} devices, the pod asks for {}", devices.len(), asks.len()));
+        }
+        let pairs = devices.iter().zip(asks).map(|(device, ask)| self.resolve(pod, device, &ask.want));
+        let instances = pairs.collect::<Result<Vec<_>, String>>()?;
+        let place = |(gpu, instance): &(u16, Instance)| (*gpu, instance.start, instance.profile);
+        let mut places: Vec<_> = instances.iter().map(place).collect();
+        places.sort_unstable();
+        if places.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err("it names one place twice".to_owned());
+        }
+        // The truth of the agent wins: a pod that has all it asks for has nothing anywhere else.
+        let reported: Vec<_> =
+            self.held_by(pod).map(|(gpu, instance)| (gpu, instance.start, instance.profile)).collect();
+        if reported.len() >= asks.len() && places.iter().any(|place| !reported.contains(place)) {
+            return Err("the node's agent reports the pod's instances elsewhere".to_owned());
+        }
+        Ok(instances)
+    }
+
+    fn held_by(&self, pod: &Pod) -> impl Iterator<Item = (u16, &Instance)> {
+        let all = self.gpus.iter().flat_map(|gpu| gpu.instances.iter().map(|instance| (gpu.index, instance)));
+        all.filter(|(_, instance)| instance.pod.as_ref() == Some(&pod.key))
+    }
+
+    fn resolve(&mut self, pod: &Pod, device: &Device, want: &Want) -> Result<(u16, Instance), String> {
         let catalog = self.catalog;
-        let super::Device { gpu: index, profile: name, start, .. } = device;
+        let Device { gpu: index, profile: name, start, .. } = device;
         let gpu = self.gpu(*index).filter(|gpu| gpu.is_dynamic);
         let gpu = gpu.ok_or_else(|| format!("the node has no dynamic GPU {index}"))?;
         let model = gpu.model.ok_or_else(|| format!("the model of GPU {index} is not in the MIG table"))?;
@@ -241,44 +262,50 @@ impl Board<'_> {
 
     /// Finds places for a pod about which nobody says where it is.
     fn assume(&mut self, pod: &Pod) {
+        let mut taken = Vec::new(); // by the pod's earlier asks
         for ask in &pod.request.slices {
-            if self.adopt(pod, &ask.want) || self.assume_one(pod, &ask.want) {
-                continue;
+            let place = self.adopt(pod, &ask.want, &taken).or_else(|| self.assume_one(pod, &ask.want));
+            taken.extend(place);
+            if place.is_none() {
+                for gpu in self.gpus.iter_mut().filter(|gpu| gpu.is_dynamic) {
+                    gpu.occupancy = Occupancy::CLOSED;
+                }
+                self.problems.push(Problem::Unplaced { pod: pod.key.clone(), want: ask.want.to_string() });
             }
+        }
+    }
+
+    /// A live instance of the right kind that the agent calls the pod's is it; else one that nobody holds is
+    /// most likely the pod's.
+    fn adopt(&mut self, pod: &Pod, want: &Want, taken: &[Place]) -> Option<Place> {
+        let catalog = self.catalog;
+        for owner in [Some(&pod.key), None] {
             for gpu in self.gpus.iter_mut().filter(|gpu| gpu.is_dynamic) {
-                gpu.occupancy = Occupancy::CLOSED;
-            }
-            self.problems.push(Problem::Unplaced { pod: pod.key.clone(), want: ask.want.to_string() });
-        }
-    }
-
-    /// A live instance of the right kind that nobody holds is most likely this pod's.
-    fn adopt(&mut self, pod: &Pod, want: &Want) -> bool {
-        let catalog = self.catalog;
-        for gpu in self.gpus.iter_mut().filter(|gpu| gpu.is_dynamic) {
-            let Some(model) = gpu.model else { continue };
-            let free = gpu
-                .instances
-                .iter_mut()
-                .find(|instance| instance.pod.is_none() && satisfies(catalog, model, instance.profile, want));
-            if let Some(instance) = free {
-                instance.pod = Some(pod.key.clone());
-                instance.knowledge = Knowledge::Assumed;
-                return true;
+                let Some(model) = gpu.model else { continue };
+                let index = gpu.index;
+                let found = gpu.instances.iter_mut().find(|instance| {
+                    instance.pod.as_ref() == owner
+                        && !taken.contains(&(index, instance.start))
+                        && satisfies(catalog, model, instance.profile, want)
+                });
+                let Some(instance) = found else { continue };
+                if owner.is_none() {
+                    instance.pod = Some(pod.key.clone());
+                    instance.knowledge = Knowledge::Assumed;
+                }
+                return Some((index, instance.start));
             }
         }
-        false
+        None
     }
 
-    fn assume_one(&mut self, pod: &Pod, want: &Want) -> bool {
+    /// Where the driver would have put it: the first GPU with room, the first start.
+    fn assume_one(&mut self, pod: &Pod, want: &Want) -> Option<Place> {
         let catalog = self.catalog;
-        for gpu in self.gpus.iter_mut().filter(|gpu| gpu.is_dynamic) {
-            let Some((model, state)) = catalog.state(gpu.occupancy) else { continue };
+        self.gpus.iter_mut().filter(|gpu| gpu.is_dynamic).find_map(|gpu| {
+            let (model, state) = catalog.state(gpu.occupancy)?;
             let geometry = catalog.geometry(model);
-            let cheapest = want.cheapest(catalog, model);
-            let Some((id, after)) = cheapest.and_then(|profile| geometry.legal(state, profile).next()) else {
-                continue;
-            };
+            let (id, after) = geometry.legal(state, want.cheapest(catalog, model)?).next()?;
             let placement = geometry.placements()[usize::from(id)];
             gpu.occupancy = catalog.occupancy(model, after);
             gpu.instances.push(Instance {
@@ -288,11 +315,13 @@ impl Board<'_> {
                 uuid: None,
                 knowledge: Knowledge::Assumed,
             });
-            return true;
-        }
-        false
+            Some((gpu.index, placement.start))
+        })
     }
 }
+
+/// GPU and first memory slice.
+type Place = (u16, u8);
 
 fn satisfies(catalog: &Catalog, model: ModelId, profile: ProfileId, want: &Want) -> bool {
     let profile = &catalog.geometry(model).profiles()[usize::from(profile)];

@@ -15,22 +15,21 @@ const FULLNESS_STEP: Cost = 1 << 40;
 /// Table look-ups for counted devices and for single GPU instances: O(pools + GPUs). Several instances are
 /// packed greedily, and exactly where greed finds no place.
 pub fn evaluate(row: Row<'_>, query: &Query<'_>) -> Result<Cost, Refusal> {
-    let mut cost = 0;
+    let mut cost: Cost = 0;
     for counted in &query.counted {
         let pool = find(row.pools, counted)?;
-        cost += match query.policy {
-            Policy::Pack => pool_cost(pool, counted.count),
-            Policy::Spread => {
-                pool_cost(pool, counted.count)
-                    + fullness(i64::from(pool.capacity - pool.free), i64::from(pool.capacity))
-            }
+        let used = i64::from(pool.capacity - pool.free);
+        let spread = match query.policy {
+            Policy::Pack => 0,
+            Policy::Spread => fullness(used, i64::from(pool.capacity)),
         };
+        cost = spread.saturating_add(pool_cost(pool, counted.count)).saturating_add(cost);
     }
     let Some(first) = query.slices.first() else { return Ok(cost) };
     let is_single = query.slices.len() == 1 && first.asks.len() == 1;
-    cost +=
+    let slices =
         if is_single && query.policy == Policy::Pack { single(row, first)? } else { several(row, query)? };
-    Ok(cost)
+    Ok(slices.saturating_add(cost))
 }
 
 fn find<'a>(pools: &'a [PoolRow], counted: &Counted) -> Result<&'a PoolRow, Refusal> {

@@ -268,11 +268,13 @@ fn rounded(kib: f64) -> i32 {
 /// place of profiles; shares and partitions are all alike, so only fullness tells them apart.
 pub(super) fn pool_cost(pool: &PoolRow, count: u32) -> Cost {
     let value_kib = i64::from(pool.value_mib) * 1024;
-    let regret = i64::from(count) * value_kib;
+    // Saturating: counts and worth are what labels and allocatable say.
+    let regret = i64::from(count).saturating_mul(value_kib);
     let lost = if pool.is_whole { expected_lost(pool.free - count, pool.free) } else { 0 };
     // GAMMA = 1/10, and one GPU is 8 memory slices, the unit of E for MIG: 8/10 of the value.
-    let lost = (value_kib * lost).div_euclid(LOST_SCALE) * 8;
-    regret + lost.div_euclid(10) + i64::from(pool.free) * (1 + value_kib.div_euclid(1_000_000))
+    let lost = value_kib.saturating_mul(lost).saturating_mul(8).div_euclid(LOST_SCALE * 10);
+    let fullness = i64::from(pool.free).saturating_mul(1 + value_kib.div_euclid(1_000_000));
+    regret.saturating_add(lost).saturating_add(fullness)
 }
 
 const LOST_SCALE: i64 = 15; // sum of JOB_GPUS: w_j = j / 15

@@ -147,8 +147,10 @@ fn verify_gpu(node: &Node, gpu: u16, added: &[(&ProfileName, u8)]) -> Result<(),
     let all: Vec<(&ProfileRow, u8)> = present.chain(added).collect();
     let mut held = vec![false; usize::from(row.memory_slices)];
     for (profile, start) in &all {
-        for slice in *start..start + profile.memory_slices {
-            if std::mem::replace(&mut held[usize::from(slice)], true) {
+        for slice in *start..start.saturating_add(profile.memory_slices) {
+            // Beyond the GPU there is nothing to hold: as bad as what somebody else holds.
+            let is_held = held.get_mut(usize::from(slice)).is_none_or(|held| std::mem::replace(held, true));
+            if is_held {
                 return Err(Violation::HeldTwice { gpu, slice });
             }
         }
