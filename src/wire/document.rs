@@ -84,8 +84,14 @@ fn read_json(reader: impl Read, sink: Sink<'_>) -> Result<(), DocumentError> {
 fn read_yaml(mut reader: impl Read, sink: Sink<'_>) -> Result<(), DocumentError> {
     let mut text = String::new();
     reader.read_to_string(&mut text)?;
-    let documents: Vec<serde_json::Value> =
-        serde_saphyr::from_multiple(&text).map_err(|error| DocumentError::Yaml(error.to_string()))?;
+    // The library's own bounds on size fit configuration files, and a cluster file is larger: about as many
+    // nodes as bytes. Its bounds on depth, anchors and aliases stay, so nothing small becomes huge.
+    let most = text.len().saturating_mul(2).saturating_add(1024);
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_events: most, max_nodes: most, max_documents: most, max_total_scalar_bytes: most },
+    };
+    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple_with_options(&text, options)
+        .map_err(|error| DocumentError::Yaml(error.to_string()))?;
     for document in documents.into_iter().filter(|document| !document.is_null()) {
         let json = serde_json::to_string(&document)?;
         drop(document);
@@ -215,5 +221,13 @@ mod tests {
             assert!(kinds(truncated).unwrap_err().starts_with("not valid JSON: EOF"), "{truncated}");
         }
         assert!(kinds("a: [b").unwrap_err().starts_with("not valid YAML"));
+        // Nine times nine times nine… of something small.
+        let bomb: String = "abcdefgh"
+            .chars()
+            .zip("bcdefghi".chars())
+            .map(|(of, name)| format!("{name}: &{name} [{}]\n", vec![format!("*{of}"); 9].join(",")))
+            .collect();
+        let error = kinds(&format!("a: &a [x,x,x,x,x,x,x,x,x]\n{bomb}kind: Pod\n")).unwrap_err();
+        assert!(error.contains("budget breached"), "{error}");
     }
 }
