@@ -222,12 +222,10 @@ mod tests {
         }
         assert!(kinds("a: [b").unwrap_err().starts_with("not valid YAML"));
         // Nine times nine times nine… of something small.
-        let bomb: String = "abcdefgh"
-            .chars()
-            .zip("bcdefghi".chars())
-            .map(|(of, name)| format!("{name}: &{name} [{}]\n", vec![format!("*{of}"); 9].join(",")))
-            .collect();
-        let error = kinds(&format!("a: &a [x,x,x,x,x,x,x,x,x]\n{bomb}kind: Pod\n")).unwrap_err();
+        let line = |(of, name)| format!("{name}: &{name} [{}]", vec![format!("*{of}"); 9].join(","));
+        let bomb: Vec<String> = "abcdefgh".chars().zip("bcdefghi".chars()).map(line).collect();
+        let error =
+            kinds(&format!("a: &a [x,x,x,x,x,x,x,x,x]\n{}\nkind: Pod\n", bomb.join("\n"))).unwrap_err();
         assert!(error.contains("budget breached"), "{error}");
     }
 }
