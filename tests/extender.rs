@@ -406,3 +406,24 @@ async fn nesting_without_end_is_refused_and_nothing_falls_over() {
     }
     assert_eq!(server.get("/v1/cluster").await["generation"], 1);
 }
+
+#[tokio::test]
+async fn names_without_end_are_refused_without_repeating_them() {
+    let server = Server::new(&cluster());
+    let long = "n".repeat(300);
+    for (pod, field) in [
+        (pod(&long, "u", 0, json!({"nvidia.com/gpu": "1"})), "metadata.name"),
+        (pod("p", &long, 0, json!({"nvidia.com/gpu": "1"})), "metadata.uid"),
+        (pod("p", "u", 0, json!({format!("nvidia.com/mig-{long}"): "1"})), "spec.containers[].resources"),
+    ] {
+        let reason = format!(
+            "Pod: {field}: a name of {} bytes, the limit is 253 (limits.nameBytes)",
+            if field.ends_with("resources") { 315 } else { 300 }
+        );
+        let expected = answer(&[], json!({}), json!({"cpu": reason}));
+        assert_eq!(server.post("/scheduler/filter", asks(&pod, &["cpu"])).await, expected);
+    }
+    let bind = json!({"PodName": long, "PodNamespace": "default", "PodUID": "u", "Node": "cpu"}).to_string();
+    let expected = json!({"Error": "PodName has 300 bytes, the limit is 253 (limits.nameBytes)"});
+    assert_eq!(server.post("/scheduler/bind", bind).await, expected);
+}

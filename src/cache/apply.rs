@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::event::{BindError, Event, Outcome, ResetKind};
-use crate::model::{Cluster, GpuReport, Node, NodeFacts, Placement, Pod, PodKey, Policy};
+use crate::model::{Cluster, Demand, GpuReport, Node, NodeFacts, Placement, Pod, PodKey, Policy};
 use crate::solver::{Query, Scores, place, verify};
 
 /// The cluster model with everything it is derived from. One task owns it.
@@ -123,10 +123,10 @@ impl Cache {
 
     /// A filter request says what a pending pod asks, and nothing about where a pod is.
     fn pod_seen(&mut self, mut pod: Arc<Pod>) -> bool {
-        if pod.node.is_some() {
-            let pod = Arc::make_mut(&mut pod);
-            (pod.node, pod.placement, pod.unreadable_placement) = (None, None, None);
-        }
+        let pending = Arc::make_mut(&mut pod);
+        (pending.node, pending.placement, pending.unreadable_placement) = (None, None, None);
+        // kube-scheduler's own filters have been asked: binding needs none of what they read.
+        pending.demand = Demand { resources: pending.demand.resources, ..Demand::default() };
         match self.pods.get(&pod.key) {
             Some(known) if known.uid == pod.uid && known.node.is_some() => false,
             None if self.pods.len() >= self.pods_max => false,

@@ -55,7 +55,7 @@ pub(super) async fn preempt(State(app): State<App>, body: Body) -> Response {
 
 pub(super) async fn bind(State(app): State<App>, body: Body) -> Response {
     let answer = async {
-        let args = BindingArgs::parse(&read(&app, body).await?)?;
+        let args = BindingArgs::parse(&read(&app, body).await?, app.dialect.limits.name_bytes)?;
         let pod = PodKey { namespace: args.pod_namespace.into(), name: args.pod_name.into() };
         let bind = Event::Bind { pod, uid: args.pod_uid.into(), node: args.node.into() };
         match app.model.apply(bind).await.map_err(|stopped| stopped.to_string())? {

@@ -48,6 +48,7 @@ pub fn resource_kind(name: &str, extra: &BTreeSet<String>) -> Option<ResourceKin
             _ => ResourceKind::Unknown,
         });
     }
+    // Anything behind mig- is a device to the kubelet, a profile or not: refused by nodes, never ignored.
     let is_nvidia = name
         .strip_prefix("nvidia.com/")
         .is_some_and(|own| matches!(own, "gpu" | "gpu.shared") || own.starts_with("mig-"));

@@ -182,8 +182,8 @@ pub struct BindingArgs {
 }
 
 impl BindingArgs {
-    /// Reads a body.
-    pub fn parse(body: &[u8]) -> Result<Self, String> {
+    /// Reads a body. `name_bytes_max` is a limit of the configuration.
+    pub fn parse(body: &[u8], name_bytes_max: usize) -> Result<Self, String> {
         let map = lowered(body).map_err(|error| error.to_string())?;
         let text = |key: &str, name: &str| match map.get(key) {
             Some(serde_json::Value::String(text)) => Ok(text.clone()),
@@ -199,8 +199,14 @@ impl BindingArgs {
         for (field, value) in
             [("PodName", &args.pod_name), ("PodNamespace", &args.pod_namespace), ("Node", &args.node)]
         {
-            if value.is_empty() {
-                return Err(format!("{field} is missing"));
+            match value.len() {
+                0 => return Err(format!("{field} is missing")),
+                bytes if bytes > name_bytes_max => {
+                    return Err(format!(
+                        "{field} has {bytes} bytes, the limit is {name_bytes_max} (limits.nameBytes)"
+                    ));
+                }
+                _ => {}
             }
         }
         Ok(args)

@@ -100,15 +100,25 @@ impl Reader<'_> {
             ));
         }
         let metadata = &self.object.metadata;
+        let own = [
+            ("metadata.name", &metadata.name),
+            ("metadata.namespace", &metadata.namespace),
+            ("metadata.uid", &metadata.uid),
+        ];
+        let containers =
+            slots(&self.object.spec).map(|slot| ("spec.containers[].name", &slot.container.name));
+        let resources = slots(&self.object.spec).flat_map(|slot| slot.container.resource_names());
+        let resources = resources.map(|name| ("spec.containers[].resources", name));
         let max = self.dialect.limits.name_bytes;
-        for (field, text) in [("metadata.name", &metadata.name), ("metadata.namespace", &metadata.namespace)]
-        {
-            if text.len() > max {
-                let message = format!("{} bytes, the limit is {max} (limits.nameBytes)", text.len());
-                return Err(ObjectError::new("Pod", field, message));
+        // All of these are repeated in refusals, once per node.
+        match own.into_iter().chain(containers).chain(resources).find(|(_, name)| name.len() > max) {
+            None => Ok(()),
+            Some((field, name)) => {
+                let message =
+                    format!("a name of {} bytes, the limit is {max} (limits.nameBytes)", name.len());
+                Err(ObjectError::new("Pod", field, message))
             }
         }
-        Ok(())
     }
 
     fn count(&self, slot: Slot<'_>, resource: &str) -> Result<u32, ObjectError> {
