@@ -62,7 +62,9 @@ pub async fn serve(config: Config, scores: Arc<Scores>, cache: Cache) -> anyhow:
     let problems: usize = cache.cluster().by_name().iter().map(|node| node.problems.len()).sum();
     let (model, owner) = Model::start(cache);
     let app = App { model, scores, policy: config.policy.into(), dialect: Arc::new(config.dialect()) };
-    announce(address, nodes, problems)?;
+    if let Err(error) = announce(address, nodes, problems) {
+        warn!(%error, %address, "Standard output is gone; serving all the same.");
+    }
     // Answers are small and awaited: never hold one back to fill a packet.
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {

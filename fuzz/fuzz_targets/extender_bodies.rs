@@ -11,7 +11,8 @@
 //!   filter refuses;
 //! - preempt names only nodes it was asked about, only pods on them, only those given to it (or, where none
 //!   were, only pods of lower priority), and the pod really fits without them;
-//! - bind never has its decision refused by the checker, and answers a repetition as it answered first.
+//! - bind never has its decision refused by the checker, answers a repetition as it answered first, and is
+//!   not undone by an older event; a pod that is gone leaves nothing behind.
 
 #![no_main]
 
@@ -287,14 +288,18 @@ fn preempt(context: Context<'_>, body: &[u8]) {
 }
 
 fn bind(body: &[u8]) {
-    let Ok(args) = BindingArgs::parse(body) else { return };
-    assert_eq!(BindingArgs::parse(body), Ok(args.clone()));
+    let max = Dialect::default().limits.name_bytes;
+    let Ok(args) = BindingArgs::parse(body, max) else { return };
+    assert_eq!(BindingArgs::parse(body, max), Ok(args.clone()));
     let Example { cluster, pods, .. } = Example::get();
     let key = PodKey { namespace: args.pod_namespace.into(), name: args.pod_name.into() };
     CACHE.with_borrow_mut(|cache| {
         let outcome = check_bind(cache, &key, &args.pod_uid, &args.node);
         if matches!(outcome, Outcome::Bound(_)) {
             let before = pods.iter().find(|pod| pod.key == key).expect("an unknown pod was bound");
+            let late = cache.apply(Event::PodApplied(before.clone()));
+            assert_eq!(late, Outcome::Unchanged, "an event from before the bind undoes it");
+            cache.apply(Event::PodDeleted(key));
             cache.apply(Event::PodApplied(before.clone()));
             assert_eq!(cache.cluster().get(&args.node), cluster.get(&args.node), "a pod that left is still there");
         }
