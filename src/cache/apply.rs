@@ -103,11 +103,11 @@ impl Cache {
         if let Some(known) = self.pods.get(&pod.key) {
             // A pod never leaves its node alive, and loses no place: such an event was overtaken by the bind.
             let is_same = known.uid == pod.uid && known.node.is_some();
-            if *known == pod || (is_same && pod.node.is_none()) {
-                return false;
-            }
             if is_same && known.node == pod.node && pod.placement.is_none() && known.placement.is_some() {
                 Arc::make_mut(&mut pod).placement.clone_from(&known.placement);
+            }
+            if *known == pod || (is_same && pod.node.is_none()) {
+                return false;
             }
         }
         self.lift(&pod.key, pod.node.as_deref());

@@ -204,6 +204,16 @@ impl Board<'_> {
         let Some(placement) = &pod.placement else { return pod.request.slices.is_empty() };
         match self.resolve_all(pod, placement) {
             Ok(instances) => {
+                // The agent's instance may be of an earlier life of the pod: what a bind gave stays given.
+                let is_named = |held: (u16, &Instance)| {
+                    instances.iter().any(|(gpu, named)| {
+                        (*gpu, named.start, named.profile) == (held.0, held.1.start, held.1.profile)
+                    })
+                };
+                if self.held_by(pod).any(|held| !is_named(held)) {
+                    let why = "the node's agent reports an instance of the pod elsewhere".to_owned();
+                    self.problems.push(Problem::Lie { pod: pod.key.clone(), why });
+                }
                 for (gpu, instance) in instances {
                     self.add(gpu, instance);
                 }
@@ -229,12 +239,6 @@ impl Board<'_> {
         places.sort_unstable();
         if places.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err("it names one place twice".to_owned());
-        }
-        // The truth of the agent wins: a pod that has all it asks for has nothing anywhere else.
-        let reported: Vec<_> =
-            self.held_by(pod).map(|(gpu, instance)| (gpu, instance.start, instance.profile)).collect();
-        if reported.len() >= asks.len() && places.iter().any(|place| !reported.contains(place)) {
-            return Err("the node's agent reports the pod's instances elsewhere".to_owned());
         }
         Ok(instances)
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use crate::mig::{Catalog, ModelRow, ProfileName, ProfileRow};
-use crate::model::{Device, GpuHealth, Node, Placement, Request, Want};
+use crate::model::{Device, GpuFacts, GpuHealth, InstanceReport, Node, Placement, Request, Want};
 
 /// A rule that a decision breaks: a defect in Tangram, never the user's fault.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -102,18 +102,22 @@ fn verify_counted(node: &Node, request: &Request) -> Result<(), Violation> {
     Ok(())
 }
 
-/// The table's row of a dynamic GPU that is fit for use.
+/// The table's row of a dynamic GPU that is fit for use: one that its agent does not call sick, and on which
+/// it reports nothing that the table does not have.
 fn usable_row(node: &Node, gpu: u16) -> Result<&'static ModelRow, Violation> {
     let unusable = Violation::UnusableGpu { gpu };
-    let is_sick = |report: &crate::model::GpuReport| {
-        report.gpus.iter().any(|reported| reported.index == gpu && reported.health != GpuHealth::Healthy)
-    };
-    if node.report.as_deref().is_some_and(is_sick) {
-        return Err(unusable);
-    }
     let known =
         node.gpus.iter().find(|known| known.index == gpu && known.is_dynamic).and_then(|known| known.model);
-    known.map(|model| Catalog::get().row(model)).ok_or(unusable)
+    let row = known.map(|model| Catalog::get().row(model)).ok_or(unusable.clone())?;
+    let is_in_table = |instance: &InstanceReport| {
+        profile_row(row, &instance.profile).is_some_and(|profile| profile.starts.contains(&instance.start))
+    };
+    let is_usable = |reported: &GpuFacts| {
+        reported.health == GpuHealth::Healthy && reported.instances.iter().all(is_in_table)
+    };
+    let mut reports =
+        node.report.iter().flat_map(|report| &report.gpus).filter(|reported| reported.index == gpu);
+    if reports.all(is_usable) { Ok(row) } else { Err(unusable) }
 }
 
 fn profile_row(row: &'static ModelRow, name: &ProfileName) -> Option<&'static ProfileRow> {

@@ -183,11 +183,12 @@ impl<'a> Reader<'a> {
             self.distrust(MODE_LABEL, mode, "dynamic, or no such label");
             return None;
         }
-        let gpus = self.dynamic_indices();
+        let gpus = self.dynamic_indices()?;
         Some(DynamicFacts { model, gpus })
     }
 
-    fn dynamic_indices(&mut self) -> Vec<u16> {
+    /// The dynamic GPUs; none when their list cannot be read, for nobody knows which are meant.
+    fn dynamic_indices(&mut self) -> Option<Vec<u16>> {
         let listed = self
             .label(GPUS_LABEL)
             .or_else(|| self.object.metadata.annotations.get(GPUS_LABEL).map(String::as_str));
@@ -198,15 +199,15 @@ impl<'a> Reader<'a> {
                 let value = self.label(COUNT_LABEL).unwrap_or_default();
                 self.distrust(COUNT_LABEL, value, "the number of GPUs, since all of them are dynamic");
             }
-            return (0..count.unwrap_or(0)).collect();
+            return Some((0..count.unwrap_or(0)).collect());
         };
         let below = count.unwrap_or(GPUS_MAX);
         let Some(indices) = indices(listed).filter(|indices| indices.iter().all(|&index| index < below))
         else {
             self.distrust(GPUS_LABEL, listed, "indices of GPUs of this node, such as 0_1_4-7");
-            return Vec::new();
+            return None;
         };
-        indices.into_iter().collect()
+        Some(indices.into_iter().collect())
     }
 
     fn allocatable(&mut self, resource: &str, unit: fn(Quantity) -> i64) -> i64 {
