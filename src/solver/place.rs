@@ -7,7 +7,7 @@ use crate::model::{Cluster, Device, Gpu, Node, Placement, Request};
 
 /// Chooses the places of a pod's GPU instances on a node, in the order of its asks.
 ///
-/// The choice is the one that [`evaluate`] priced. A pod that asks for counted devices only gets an empty
+/// The choice is the one that [`evaluate()`] priced. A pod that asks for counted devices only gets an empty
 /// placement: the kubelet chooses its devices.
 pub fn place(
     cluster: &Cluster,
