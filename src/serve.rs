@@ -25,7 +25,7 @@ pub fn load(
     scores: Arc<Scores>,
     reader: impl std::io::Read,
 ) -> anyhow::Result<(Cache, Contents)> {
-    let mut cache = Cache::new(scores, config.policy.into(), config.limits.pods);
+    let mut cache = Cache::new(scores, config.policy.into(), config.limits.pods).embedded();
     let contents = cluster_events(reader, &config.dialect(), |event| {
         cache.apply(event);
     })?;

@@ -320,7 +320,7 @@ async fn a_pod_that_makes_no_sense_is_refused_by_every_node_in_the_same_words() 
         ),
         (
             json!({"tangram.gpu/mig-1g.10gb": "4000000000"}),
-            "Pod default/p: spec.containers: 4000000000 tangram.gpu/mig-1g.10gb: a pod may ask for 16 MIG devices (limits.slicesPerPod)",
+            "Pod default/p: spec.containers: 4000000000 tangram.gpu/mig-1g.10gb: a pod may ask for 8 MIG devices (limits.migDevicesPerPod)",
         ),
     ];
     let mut bodies: Vec<(Value, &str)> =

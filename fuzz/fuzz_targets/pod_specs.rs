@@ -20,7 +20,7 @@ use tangram::wire::{Dialect, Limits};
 use tangram_fuzz::{Example, SCORES, check_node};
 
 fuzz_target!(|data: &[u8]| {
-    let limits = Limits { dryrun_pods: 50, slices_per_pod: 16, ..Limits::default() };
+    let limits = Limits { dryrun_pods: 50, mig_devices_per_pod: 16, ..Limits::default() };
     let dialect = Dialect { limits, ..Dialect::default() };
     let pods = match dryrun_pods(data, &dialect) {
         Ok(pods) => pods,

@@ -17,6 +17,7 @@ pub struct Cache {
     scores: Arc<Scores>,
     policy: Policy,
     pods_max: usize,
+    is_embedded: bool,
 }
 
 impl Cache {
@@ -30,7 +31,15 @@ impl Cache {
             scores,
             policy,
             pods_max,
+            is_embedded: false,
         }
+    }
+
+    /// A model that nobody but its own events changes: where a real agent would take a deleted pod's GPU
+    /// instances away and report so, the model does.
+    #[must_use]
+    pub fn embedded(self) -> Self {
+        Self { is_embedded: true, ..self }
     }
 
     /// The cluster as it is now; a clone is a snapshot.
@@ -128,7 +137,8 @@ impl Cache {
         // kube-scheduler's own filters have been asked: binding needs none of what they read.
         pending.demand = Demand { resources: pending.demand.resources, ..Demand::default() };
         match self.pods.get(&pod.key) {
-            Some(known) if known.uid == pod.uid && known.node.is_some() => false,
+            // Bound is bound: one of the same name that is created again has to wait for its deletion.
+            Some(known) if known.node.is_some() => false,
             None if self.pods.len() >= self.pods_max => false,
             _ => self.pod_applied(pod),
         }
@@ -136,7 +146,14 @@ impl Cache {
 
     fn pod_deleted(&mut self, key: &PodKey) -> bool {
         self.lift(key, None);
-        self.pods.remove(key).is_some()
+        let Some(pod) = self.pods.remove(key) else { return false };
+        if let Some((name, report)) =
+            pod.node.as_ref().filter(|_| self.is_embedded).and_then(|name| self.reports.get_key_value(name))
+        {
+            let (name, report) = (name.clone(), Arc::new(report.without(key)));
+            self.reported(name, Some(report));
+        }
+        true
     }
 
     /// Takes a known pod off its node, unless that is the node where it is about to stand.

@@ -86,6 +86,20 @@ pub struct GpuReport {
     pub problems: Vec<Problem>,
 }
 
+impl GpuReport {
+    /// The report as it is when a pod's GPU instances are taken away.
+    #[must_use]
+    pub fn without(&self, pod: &PodKey) -> Self {
+        let is_other = |instance: &InstanceReport| instance.pod.as_ref() != Some(pod);
+        let mut report = self.clone();
+        report.wanted.retain(|(_, instance)| is_other(instance));
+        for gpu in &mut report.gpus {
+            gpu.instances.retain(is_other);
+        }
+        report
+    }
+}
+
 /// One GPU as NVML shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuFacts {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Gpu, GpuReport, NodeFacts, Pod, PodKey, PoolFacts, Problem, Resources, occupy::occupy};
+use crate::mig::Occupancy;
 
 /// A node and everything that follows from what is on it.
 ///
@@ -49,8 +50,9 @@ impl Node {
         pods.sort_by(|a, b| a.key.cmp(&b.key));
         let mut problems = facts.problems.clone();
         problems.extend(report.iter().flat_map(|report| report.problems.iter().cloned()));
-        let gpus = occupy(&facts, report.as_deref(), &pods, &mut problems);
+        let mut gpus = occupy(&facts, report.as_deref(), &pods, &mut problems);
         let pools = count(&facts.pools, &pods, &mut problems);
+        close_overcommitted(&mut gpus, &problems);
         let used = pods.iter().fold(Resources::default(), |sum, pod| sum + pod.demand.resources);
         Self { facts, report, pods, used, pools, gpus, problems }
     }
@@ -83,6 +85,17 @@ impl Node {
     /// The GPUs that Tangram may partition.
     pub fn dynamic_gpus(&self) -> impl Iterator<Item = &Gpu> {
         self.gpus.iter().filter(|gpu| gpu.is_dynamic)
+    }
+}
+
+/// Pods that hold more of NVIDIA's devices than the device plugin has left hold GPUs that Tangram may think
+/// are its own: nothing more is placed on any of those.
+fn close_overcommitted(gpus: &mut [Gpu], problems: &[Problem]) {
+    let is_nvidia = |problem: &Problem| matches!(problem, Problem::Overcommitted { resource, .. } if resource.starts_with("nvidia.com/"));
+    if problems.iter().any(is_nvidia) {
+        for gpu in gpus {
+            gpu.occupancy = Occupancy::CLOSED;
+        }
     }
 }
 

@@ -58,7 +58,8 @@ pub(super) fn occupy(
     pods: &[Arc<Pod>],
     problems: &mut Vec<Problem>,
 ) -> Vec<Gpu> {
-    let mut board = Board { catalog: Catalog::get(), gpus: empty_gpus(facts, report), problems };
+    let gpus = empty_gpus(facts, report, problems);
+    let mut board = Board { catalog: Catalog::get(), gpus, problems };
     if let Some(report) = report {
         for gpu in &report.gpus {
             for instance in &gpu.instances {
@@ -82,7 +83,7 @@ pub(super) fn occupy(
     board.gpus
 }
 
-fn empty_gpus(facts: &NodeFacts, report: Option<&GpuReport>) -> Vec<Gpu> {
+fn empty_gpus(facts: &NodeFacts, report: Option<&GpuReport>, problems: &mut Vec<Problem>) -> Vec<Gpu> {
     let catalog = Catalog::get();
     let new = |index, uuid, model: Option<ModelId>, is_dynamic| Gpu {
         index,
@@ -105,6 +106,32 @@ fn empty_gpus(facts: &NodeFacts, report: Option<&GpuReport>) -> Vec<Gpu> {
         match labelled {
             Some(position) => gpus[position] = gpu,
             None => gpus.push(gpu),
+        }
+    }
+    // NVML wins over labels: a GPU that its agent does not see has fallen off, whatever the label counts.
+    if let Some(report) = report.filter(|report| !report.gpus.is_empty()) {
+        for gpu in &mut gpus {
+            if report.gpus.iter().all(|reported| reported.index != gpu.index) {
+                gpu.occupancy = Occupancy::CLOSED;
+                problems
+                    .push(Problem::Unhealthy { gpu: gpu.index, why: "its agent does not report it".into() });
+            }
+        }
+    }
+    if facts.dynamic.as_ref().is_some_and(|dynamic| dynamic.gpus.is_empty()) && gpus.is_empty() {
+        problems.push(Problem::Label {
+            key: "nvidia.com/gpu.count".into(),
+            value: "".into(),
+            expected: "the number of GPUs, since all of them are dynamic and no agent reports them",
+        });
+    }
+    for gpu in gpus.iter().filter(|gpu| gpu.is_dynamic && gpu.model.is_none()) {
+        let reported =
+            report.iter().flat_map(|report| &report.gpus).find(|reported| reported.index == gpu.index);
+        let product = reported.map_or_else(|| facts.product.clone(), |reported| reported.product.clone());
+        let unknown = Problem::UnknownModel { product };
+        if !problems.contains(&unknown) {
+            problems.push(unknown);
         }
     }
     gpus.sort_by_key(|gpu| gpu.index);

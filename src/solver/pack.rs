@@ -2,8 +2,7 @@
 //!
 //! Greedy first: largest instances first, each where it costs least. When greed finds no place the exact
 //! search decides: GPU by GPU, over the vectors of what is still to be placed, keeping only those that no
-//! other dominates. So "does not fit" is always true. A request has a budget of steps for all nodes together;
-//! a node that the search does not reach any more says so instead of claiming that it has no room.
+//! other dominates. So "does not fit" is true; a search that meets its bound of steps says so instead.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,9 +50,10 @@ impl Unpacked {
     }
 }
 
-/// Steps of the exact search that one request may take over all nodes: about a second of work, far more than
-/// requests of a few devices need, and a bound on what a hostile one can hold up.
-pub(super) const STEPS_MAX: u64 = 1_000_000;
+/// Steps of the exact search on one node: more than any request within the default limit of MIG devices per pod
+/// can take, so that only a raised limit meets it. Each node has its own, so answers do not depend on the order
+/// in which nodes are asked about.
+const STEPS_MAX: usize = 1 << 18;
 /// Finding a way to load a GPU costs about as much as using it so many times.
 const STEPS_PER_LOAD: usize = 4;
 
@@ -129,14 +129,28 @@ struct Load {
 fn exact_once(occupancies: &[Occupancy], query: &Query<'_>) -> Result<Vec<Packing>, Unpacked> {
     let mut same = occupancies.to_vec();
     same.sort_unstable();
-    if query.full.borrow().contains(&same) {
-        return Err(Unpacked::NoRoom);
+    if let Some(&unpacked) = query.unpacked.borrow().get(&same) {
+        return Err(unpacked);
     }
-    let found = exact(occupancies, query);
-    if let Err(Unpacked::NoRoom) = found {
-        query.full.borrow_mut().insert(same);
+    // In one order, so that the bound is met alike by nodes that hold the same.
+    let order = order(occupancies);
+    let sorted: Vec<Occupancy> = order.iter().map(|&gpu| occupancies[gpu]).collect();
+    match exact(&sorted, query) {
+        Ok(devices) => {
+            Ok(devices.into_iter().map(|device| Packing { gpu: order[device.gpu], ..device }).collect())
+        }
+        Err(unpacked) => {
+            query.unpacked.borrow_mut().insert(same, unpacked);
+            Err(unpacked)
+        }
     }
-    found
+}
+
+/// The GPUs by what they hold.
+fn order(occupancies: &[Occupancy]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..occupancies.len()).collect();
+    order.sort_by_key(|&gpu| (occupancies[gpu], gpu));
+    order
 }
 
 fn exact(occupancies: &[Occupancy], query: &Query<'_>) -> Result<Vec<Packing>, Unpacked> {
@@ -144,10 +158,10 @@ fn exact(occupancies: &[Occupancy], query: &Query<'_>) -> Result<Vec<Packing>, U
     if !search.has_memory(occupancies) {
         return Err(Unpacked::NoRoom);
     }
-    let spend = |steps: usize| {
-        let left = query.steps.get().checked_sub(u64::try_from(steps).unwrap_or(u64::MAX));
-        query.steps.set(left.unwrap_or(0));
-        left.map(|_| ()).ok_or(Unpacked::CutShort)
+    let mut left = STEPS_MAX;
+    let mut spend = |steps: usize| {
+        left = left.checked_sub(steps).ok_or(Unpacked::CutShort)?;
+        Ok(())
     };
     let open: Counts = search.groups.iter().map(|group| group.members.len()).collect();
     let mut layers = vec![vec![Frontier { open, parent: 0, load: Vec::new() }]];

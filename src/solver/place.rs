@@ -1,6 +1,6 @@
 //! The exact GPUs and starts of one pod on one node.
 
-use super::pack::{STEPS_MAX, pack};
+use super::pack::pack;
 use super::{Query, Refusal, evaluate};
 use crate::mig::Catalog;
 use crate::model::{Cluster, Device, Gpu, Node, Placement, Request};
@@ -16,13 +16,11 @@ pub fn place(
     query: &Query<'_>,
 ) -> Result<Placement, Refusal> {
     let columns = cluster.columns(node);
-    query.steps.set(STEPS_MAX); // a scan before may have used them up; one node needs no more than it had then
     evaluate(columns.row(), query)?;
     if request.slices.is_empty() {
         return Ok(Placement::default());
     }
     let count = request.slices.len();
-    query.steps.set(STEPS_MAX);
     let packed = pack(columns.row().occupancies, query).map_err(|unpacked| unpacked.refusal(count))?;
     let gpus: Vec<&Gpu> = node.dynamic_gpus().collect();
     let mut devices: Vec<Option<Device>> = vec![None; count];

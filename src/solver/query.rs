@@ -1,13 +1,13 @@
 //! One pod's request made ready for scanning a cluster.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::pack::STEPS_MAX;
+use super::pack::Unpacked;
 use super::score::{Column, Scores};
 use crate::mig::{Catalog, Occupancy};
 use crate::model::{Cluster, Policy, Request, ResourceId, Want};
@@ -19,8 +19,7 @@ pub struct Query<'a> {
     pub(super) policy: Policy,
     pub(super) counted: SmallVec<[Counted; 2]>,
     pub(super) slices: SmallVec<[Slices<'a>; 1]>,
-    pub(super) steps: Cell<u64>,                        // left for the exact search
-    pub(super) full: RefCell<BTreeSet<Vec<Occupancy>>>, // GPUs of nodes that the exact search found full
+    pub(super) unpacked: RefCell<BTreeMap<Vec<Occupancy>, Unpacked>>, // what exact searches found without room
 }
 
 /// So many units of one counted resource.
@@ -66,8 +65,7 @@ impl<'a> Query<'a> {
             policy: request.policy.unwrap_or(default),
             counted: counted.collect(),
             slices,
-            steps: Cell::new(STEPS_MAX),
-            full: RefCell::default(),
+            unpacked: RefCell::default(),
         }
     }
 }

@@ -90,16 +90,21 @@ pub fn verify(node: &Node, request: &Request, placement: &Placement) -> Result<(
 
 fn verify_counted(node: &Node, request: &Request) -> Result<(), Violation> {
     for (resource, count) in &request.counted {
-        let capacity: u32 =
-            node.facts.pools.iter().filter(|pool| pool.resource == *resource).map(|pool| pool.capacity).sum();
-        let held = node.pods.iter().flat_map(|pod| &pod.request.counted).filter(|(name, _)| name == resource);
-        let used = held.fold(0_u32, |sum, (_, count)| sum.saturating_add(*count));
-        let free = capacity.saturating_sub(used);
+        let free = free(node, resource).unwrap_or(0);
         if *count > free {
             return Err(Violation::OverCapacity { resource: resource.to_string(), count: *count, free });
         }
     }
     Ok(())
+}
+
+/// Units that no pod of the node asks for; `None` where pods hold more than there are.
+fn free(node: &Node, resource: &str) -> Option<u32> {
+    let of = |name: &str| name == resource;
+    let capacity =
+        node.facts.pools.iter().filter(|pool| of(&pool.resource)).map(|pool| pool.capacity).sum::<u32>();
+    let held = node.pods.iter().flat_map(|pod| &pod.request.counted).filter(|(name, _)| of(name));
+    capacity.checked_sub(held.fold(0_u32, |sum, (_, count)| sum.saturating_add(*count)))
 }
 
 /// The table's row of a dynamic GPU that is fit for use: one that its agent does not call sick, and on which
@@ -109,6 +114,14 @@ fn usable_row(node: &Node, gpu: u16) -> Result<&'static ModelRow, Violation> {
     let known =
         node.gpus.iter().find(|known| known.index == gpu && known.is_dynamic).and_then(|known| known.model);
     let row = known.map(|model| Catalog::get().row(model)).ok_or(unusable.clone())?;
+    if node
+        .pods
+        .iter()
+        .flat_map(|pod| &pod.request.counted)
+        .any(|(name, _)| name.starts_with("nvidia.com/") && free(node, name).is_none())
+    {
+        return Err(unusable); // those pods' devices may be on any GPU
+    }
     let is_in_table = |instance: &InstanceReport| {
         profile_row(row, &instance.profile).is_some_and(|profile| profile.starts.contains(&instance.start))
     };

@@ -84,10 +84,10 @@ pub struct Limits {
     pub containers: usize,
     /// MIG devices of one pod. A CUDA process uses one, so a pod needs a few; the time of the exact search for
     /// their places grows with the mixes that are possible.
-    pub slices_per_pod: usize,
+    pub mig_devices_per_pod: usize,
     /// Pods in one dry run, replicas counted.
     pub dryrun_pods: usize,
-    /// Pods that filter requests and files can make an embedded model remember.
+    /// Pods that filter requests can make the model remember; those of a cluster file are not counted out.
     pub pods: usize,
 }
 
@@ -98,7 +98,7 @@ impl Default for Limits {
             node_names: 100_000,
             name_bytes: 253,
             containers: 1_000,
-            slices_per_pod: 16,
+            mig_devices_per_pod: 8,
             dryrun_pods: 10_000,
             pods: 500_000,
         }

@@ -10,12 +10,14 @@ use super::quantities::{Slot, slots, total};
 use super::{Dialect, ObjectError, PLACEMENT_ANNOTATION, placement};
 use crate::model::{Pod, PodKey, Policy, Request, ResourceKind, SliceAsk, Want, resource_kind};
 
-/// Key of the annotation that chooses a pod's placement policy.
+/// Key of the annotation, or label, that chooses a pod's placement policy.
 const POLICY_ANNOTATION: &str = "tangram.gpu/policy";
 /// Key of the annotation that names a pod's part in disaggregated inference.
 const ROLE_ANNOTATION: &str = "tangram.gpu/role";
 const MEMORY: &str = "tangram.gpu/mem";
 const COMPUTE_SLICES: &str = "tangram.gpu/compute-slices";
+/// Resource names of devices in one pod: every profile of one GPU model, and then some.
+const DEVICE_NAMES_MAX: usize = 64;
 const ROLES: [&str; 2] = ["prefill", "decode"];
 
 /// A Pod as Tangram reads it.
@@ -111,6 +113,15 @@ impl Reader<'_> {
         let resources = resources.map(|name| ("spec.containers[].resources", name));
         let max = self.dialect.limits.name_bytes;
         // All of these are repeated in refusals, once per node.
+        let devices = self.device_names().len();
+        if devices > DEVICE_NAMES_MAX {
+            let message =
+                format!("{devices} resource names of devices, at most {DEVICE_NAMES_MAX} make sense");
+            return Err(self.error("spec.containers", message));
+        }
+        if count == 0 {
+            return Err(self.error("spec.containers", "is empty"));
+        }
         match own.into_iter().chain(containers).chain(resources).find(|(_, name)| name.len() > max) {
             None => Ok(()),
             Some((field, name)) => {
@@ -169,20 +180,28 @@ impl Reader<'_> {
             }
         }
         self.memory_asks(&mut asks)?;
+        if asks.len() > self.dialect.limits.mig_devices_per_pod {
+            return Err(self.too_many(asks.len(), "MIG devices"));
+        }
         let order: Vec<&str> = slots(&self.object.spec).map(|slot| slot.container.name.as_str()).collect();
         asks.sort_by_key(|ask| order.iter().position(|name| *name == &*ask.container));
         Ok(asks)
     }
 
+    fn too_many(&self, count: usize, what: &str) -> ObjectError {
+        let max = self.dialect.limits.mig_devices_per_pod;
+        let message =
+            format!("{count} {what}: a pod may ask for {max} MIG devices (limits.migDevicesPerPod)");
+        self.error("spec.containers", message)
+    }
+
     /// One ask per device: those of the containers that last, and what an init container needs beyond.
     fn profile_asks(&self, name: &str, want: &Want, asks: &mut Vec<SliceAsk>) -> Result<(), ObjectError> {
         let total = total(&self.object.spec, |slot| self.count(slot, name).map(i64::from))?;
-        let max = self.dialect.limits.slices_per_pod;
+        let max = self.dialect.limits.mig_devices_per_pod;
         let total = usize::try_from(total).unwrap_or(usize::MAX);
-        if total.saturating_add(asks.len()) > max {
-            let message =
-                format!("{total} {name}: a pod may ask for {max} MIG devices (limits.slicesPerPod)");
-            return Err(self.error("spec.containers", message));
+        if total > max {
+            return Err(self.too_many(total, name));
         }
         let mut missing = total;
         let last_first = slots(&self.object.spec).collect::<Vec<_>>();
@@ -236,7 +255,9 @@ impl Reader<'_> {
         {
             return Err(refuse(ROLE_ANNOTATION, role, &ROLES));
         }
-        let Some(name) = annotations.get(POLICY_ANNOTATION) else { return Ok(None) };
+        let labels = &self.object.metadata.labels;
+        let wish = annotations.get(POLICY_ANNOTATION).or_else(|| labels.get(POLICY_ANNOTATION));
+        let Some(name) = wish else { return Ok(None) };
         let known = Policy::ALL.map(|(name, _)| name);
         Policy::parse(name).map(Some).ok_or_else(|| refuse(POLICY_ANNOTATION, name, &known))
     }
