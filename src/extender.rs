@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::{Cluster, NodeIndex, Pod, Policy};
 use crate::preempt::victims;
-use crate::solver::{Cost, Query, Refusal, Scores, evaluate, help_by_eviction, levels};
+use crate::solver::{Cost, Query, Refusal, Scores, evaluate, helped_by_eviction, levels};
 use crate::wire::extender::{
     ExtenderArgs, MetaPod, MetaVictims, Nodes, PreemptionArgs, PreemptionResult, Reason, Verdict,
     filter_result, host_priorities,
@@ -60,7 +60,7 @@ fn refusal(cluster: &Cluster, index: NodeIndex, query: &Query<'_>, pod: &Pod) ->
     let refusal = evaluate(row, query).err()?;
     let is_final = refusal.is_final()
         || row.priority_min >= pod.priority
-        || help_by_eviction(cluster, index, query, pod.priority).is_err();
+        || !helped_by_eviction(cluster, index, query, pod.priority);
     Some((refusal, is_final))
 }
 

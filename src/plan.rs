@@ -29,11 +29,36 @@ pub struct Place {
 /// Why a pod has no place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoPlace {
-    /// Every reason with the nodes that give it, in the order of the nodes' names.
-    pub refusals: BTreeMap<Refusal, Vec<Arc<str>>>,
+    /// Every reason with the nodes that give it.
+    pub refusals: BTreeMap<Refusal, Refusers>,
     /// GPU by GPU: what stands in the way of the instances asked for, counted over the nodes that the other
     /// filters leave.
     pub details: Vec<String>,
+}
+
+/// The nodes that give one reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refusers {
+    /// How many.
+    pub count: usize,
+    /// The first [`Refusers::NAMED_MAX`] by name.
+    pub first: Vec<Arc<str>>,
+}
+
+impl Refusers {
+    /// Nodes that are named: enough to go and look, while thousands of pods on thousands of nodes stay an
+    /// answer of some megabytes.
+    pub const NAMED_MAX: usize = 50;
+}
+
+impl From<Vec<Arc<str>>> for Refusers {
+    fn from(mut names: Vec<Arc<str>>) -> Self {
+        let count = names.len();
+        names.sort();
+        names.truncate(Self::NAMED_MAX);
+        names.shrink_to_fit();
+        Self { count, first: names }
+    }
 }
 
 /// Places `pods` one after another. Pods that find no place hold nothing, so later ones may still fit.
@@ -92,9 +117,7 @@ fn choose(
         }
     }
     let Some((cost, name, index)) = best else {
-        for nodes in refusals.values_mut() {
-            nodes.sort();
-        }
+        let refusals = refusals.into_iter().map(|(refusal, names)| (refusal, names.into())).collect();
         let rows = left.into_iter().map(|index| cluster.row(index));
         return Err(NoPlace { refusals, details: query.details(&rows) });
     };
@@ -104,7 +127,7 @@ fn choose(
     if let Err(violation) = verify(node, &pod.request, &placement) {
         let defect = Refusal::Invalid(format!("the placement failed its check: {violation}").into());
         return Err(NoPlace {
-            refusals: BTreeMap::from([(defect, vec![name.clone()])]),
+            refusals: BTreeMap::from([(defect, vec![name.clone()].into())]),
             details: Vec::new(),
         });
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::{Cluster, NodeIndex, Pod, Policy};
-use crate::solver::{Query, Scores, evaluate, lacking};
+use crate::solver::{Query, Scores, lacking, place, verify};
 
 /// The victims on one node that really have to go, given those that kube-scheduler chose.
 ///
@@ -26,7 +26,9 @@ pub fn victims(
     let query = Query::new(cluster, scores, &pod.request, policy);
     let fits_without = |victims: &[Arc<Pod>]| {
         let left = node.retaining(|other| victims.iter().all(|victim| victim.key != other.key));
-        evaluate(cluster.columns(&left).row(), &query).is_ok() && lacking(&pod.demand, &left).is_none()
+        let placement = place(cluster, &left, &pod.request, &query);
+        let is_sound = placement.is_ok_and(|placement| verify(&left, &pod.request, &placement).is_ok());
+        is_sound && lacking(&pod.demand, &left).is_none()
     };
     let mut victims: Vec<Arc<Pod>> = if chosen.is_empty() {
         node.pods.iter().filter(|other| other.priority < pod.priority).cloned().collect()

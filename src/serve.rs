@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::serve::ListenerExt as _;
@@ -17,6 +18,9 @@ use crate::wire::{Contents, cluster_events};
 
 /// The cluster that is served when no other is named: a few dozen nodes of many kinds, partly full.
 pub const EXAMPLE: &str = include_str!("../examples/cluster.yaml");
+
+/// Time that requests under way get after a signal; kubelets give a pod 30 seconds.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Reads a cluster file into a new model. What could not be read is in the contents; everything else is in
 /// the model.
@@ -71,11 +75,15 @@ pub async fn serve(config: Config, scores: Arc<Scores>, cache: Cache) -> anyhow:
             warn!(%error, "A connection keeps its delay.");
         }
     });
-    let server = axum::serve(listener, router(app)).with_graceful_shutdown(stopped());
+    let (stop, mut told) = tokio::sync::watch::channel(false);
+    let server = axum::serve(listener, router(app)).with_graceful_shutdown(async move {
+        told.wait_for(|&is_told| is_told).await.ok(); // an error is the end of serve() itself
+    });
     tokio::select! {
         result = server => result.context("the server failed"),
         // The owner outlives every request unless it failed; without it nothing true can be answered.
         ended = owner => Err(anyhow::anyhow!("the owner of the model ended: {ended:?}")),
+        () = stopped(stop) => Ok(()),
     }
 }
 
@@ -87,8 +95,18 @@ fn announce(address: std::net::SocketAddr, nodes: usize, problems: usize) -> std
     out.flush()
 }
 
-async fn stopped() {
-    let interrupt = tokio::signal::ctrl_c();
+/// Ends some time after a signal: requests under way get [`GRACE`], a second signal ends it at once.
+async fn stopped(stop: tokio::sync::watch::Sender<bool>) {
+    signalled().await;
+    info!("Stopping: requests under way are finished.");
+    stop.send_replace(true);
+    tokio::select! {
+        () = signalled() => warn!("Stopping at once."),
+        () = tokio::time::sleep(GRACE) => warn!("Stopping: some requests were not finished in time."),
+    }
+}
+
+async fn signalled() {
     let terminate = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => signal.recv().await,
@@ -99,8 +117,7 @@ async fn stopped() {
         }
     };
     tokio::select! {
-        _ = interrupt => {}
+        _ = tokio::signal::ctrl_c() => {}
         _ = terminate => {}
     }
-    info!("Stopping: requests under way are finished.");
 }

@@ -20,7 +20,7 @@ use tangram::model::{Cluster, GpuHealth, Node, NodeFacts, Placement, Pod, Policy
 use tangram::plan::plan;
 use tangram::preempt::victims;
 use tangram::solver::{
-    Cost, Query, Refusal, Scores, Violation, evaluate, help_by_eviction, levels, place, verify,
+    Cost, Query, Refusal, Scores, Violation, evaluate, helped_by_eviction, levels, place, verify,
 };
 
 fn scores() -> &'static Scores {
@@ -833,7 +833,7 @@ fn a_plan_places_a_pod_exactly_when_some_node_has_room_and_takes_the_cheapest() 
                 }
                 Err(refused) => {
                     prop_assert!(fitting.is_empty(), "{} nowhere, fits {fitting:?}: {refused:?}", pod.key);
-                    let refusing = refused.refusals.values().flatten();
+                    let refusing = refused.refusals.values().flat_map(|refusers| &refusers.first);
                     let mut refusing: Vec<&str> = refusing.map(|name| &**name).collect();
                     refusing.sort_unstable();
                     let all: Vec<&str> = known.keys().map(|name| &**name).collect();
@@ -951,7 +951,7 @@ fn victims_make_room_and_none_of_them_could_stay() {
             let mut cluster = Cluster::default();
             let index = cluster.put(node.clone());
             let query = Query::new(&cluster, scores(), &pod.request, Policy::Pack);
-            help_by_eviction(&cluster, index, &query, pod.priority).is_ok()
+            helped_by_eviction(&cluster, index, &query, pod.priority)
         };
         let mut without_cpu = pod.clone();
         without_cpu.demand.resources = Resources::default(); // kube-scheduler's own filters say that

@@ -6,7 +6,8 @@
 //!   events, where no two of them are about the same object;
 //! - on every GPU that still takes instances those that are there stand at legal starts, share no memory
 //!   slice, and are what the occupancy says;
-//! - pods planned on the cluster get only places that the independent checker accepts;
+//! - pods planned on the cluster, of every way of asking and for all that is left of a resource, get only
+//!   places that the independent checker accepts;
 //! - the views of the nodes and of the fragmentation can be written.
 
 #![no_main]
@@ -16,7 +17,7 @@ use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use tangram::cache::{Cache, Event};
-use tangram::model::{Node, Pod, Policy};
+use tangram::model::{Cluster, Node, Pod, Policy, Request};
 use tangram::plan::plan;
 use tangram::solver::{Refusal, verify};
 use tangram::wire::dryrun::dryrun_pods;
@@ -38,7 +39,8 @@ fuzz_target!(|data: &[u8]| {
     let cache = read(data, empty_cache(), &mut events);
     let nodes = nodes(&cache);
     nodes.iter().for_each(|node| check_node(node));
-    assert_equal(&nodes, &self::nodes(&read(data, empty_cache(), &mut Vec::new())), "read into another model");
+    let other = read(data, empty_cache(), &mut Vec::new());
+    assert_equal(&nodes, &self::nodes(&other), "read into another model");
 
     if is_distinct(&events) {
         let mut reversed = empty_cache();
@@ -53,7 +55,7 @@ fuzz_target!(|data: &[u8]| {
     let view = FragmentationView::new(cache.cluster(), &SCORES, 1);
     serde_json::to_vec(&view).expect("texts and numbers only");
 
-    place_pods(&cache);
+    place_pods(cache.cluster(), &nodes);
     let cache = read(data, cache, &mut Vec::new());
     assert_equal(&nodes, &self::nodes(&cache), "read twice into one model");
 });
@@ -94,22 +96,34 @@ fn is_distinct(events: &[Event]) -> bool {
     })
 }
 
-fn place_pods(cache: &Cache) {
+/// Pods that ask for all that is left of a counted resource, on the first few nodes that have it.
+fn greedy_pods<'a>(nodes: &'a [Arc<Node>], like: &'a Pod) -> impl Iterator<Item = Arc<Pod>> {
+    let left = nodes
+        .iter()
+        .flat_map(|node| node.pools())
+        .map(|(facts, pool)| (facts.resource.clone(), facts.capacity.saturating_sub(pool.used)));
+    left.filter(|(_, left)| *left > 0).take(4).map(|left| {
+        let request = Request { counted: vec![left], ..Request::default() };
+        Arc::new(Pod { request, ..like.clone() })
+    })
+}
+
+fn place_pods(cluster: &Cluster, nodes: &[Arc<Node>]) {
     static WANTED: LazyLock<Vec<Arc<Pod>>> =
         LazyLock::new(|| dryrun_pods(PODS.as_bytes(), &Dialect::default()).expect("they are well formed"));
-    for pod in WANTED.iter() {
-        let (planned, _) = plan(cache.cluster().clone(), &SCORES, Policy::Pack, [pod.clone()]);
+    for pod in WANTED.iter().cloned().chain(greedy_pods(nodes, &WANTED[0])) {
+        let (planned, _) = plan(cluster.clone(), &SCORES, Policy::Pack, [pod.clone()]);
         let [planned] = planned.as_slice() else { panic!("one pod, {} outcomes", planned.len()) };
         match &planned.outcome {
             Ok(place) => {
-                let node = cache.cluster().get(&place.node).expect("a place is on a node");
+                let node = cluster.get(&place.node).expect("a place is on a node");
                 assert_eq!(verify(node, &pod.request, &place.placement), Ok(()), "{}", pod.key);
             }
             Err(refused) => {
                 let is_defect = |refusal: &&Refusal| matches!(refusal, Refusal::Invalid(_));
                 assert_eq!(refused.refusals.keys().find(is_defect), None, "{}", pod.key);
                 let names: BTreeSet<_> = refused.refusals.values().flatten().collect();
-                assert_eq!(names.len(), cache.cluster().len(), "every node refuses for a reason");
+                assert_eq!(names.len(), cluster.len(), "every node refuses for a reason");
             }
         }
     }

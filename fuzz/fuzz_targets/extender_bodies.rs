@@ -55,9 +55,12 @@ fn parse<'a>(context: Context<'_>, body: &'a [u8]) -> Option<ExtenderArgs<'a>> {
     ExtenderArgs::parse(body, limits.node_names, limits.name_bytes).ok()
 }
 
-/// The names asked about, each once.
-fn asked<'a>(nodes: &'a Nodes<'_>) -> BTreeSet<&'a str> {
-    (0..nodes.len()).map(|position| nodes.name(position)).collect()
+/// Each node asked about is answered once, and no other.
+fn check_names<'a>(answered: impl Iterator<Item = &'a String>, nodes: &Nodes<'_>) {
+    let answered = counted(answered.map(String::as_str));
+    assert!(answered.values().all(|&count| count == 1), "a node is answered more than once");
+    let asked: BTreeSet<&str> = (0..nodes.len()).map(|position| nodes.name(position)).collect();
+    assert_eq!(answered.into_keys().collect::<BTreeSet<_>>(), asked, "nodes answered and asked about");
 }
 
 #[derive(Deserialize)]
@@ -131,9 +134,7 @@ fn filter(context: Context<'_>, body: &[u8]) {
     let fits = fitting(&args.nodes, &answer);
     let refused = answer.failed_nodes.0.iter().chain(&answer.failed_and_unresolvable_nodes.0);
     assert!(refused.clone().all(|(_, why)| !why.is_empty()), "a refusal without a reason");
-    let named = counted(fits.iter().chain(refused.map(|(name, _)| name)).map(String::as_str));
-    assert!(named.values().all(|&count| count == 1), "a node is answered more than once");
-    assert_eq!(named.into_keys().collect::<BTreeSet<_>>(), asked(&args.nodes), "nodes answered and asked about");
+    check_names(fits.iter().chain(refused.map(|(name, _)| name)), &args.nodes);
     let Some(pod) = pod else {
         assert!(fits.is_empty(), "a pod that cannot be read fits");
         return;
@@ -170,7 +171,7 @@ fn live(pod: Pod, node: Option<&String>) {
             cache.apply(Event::PodApplied(before.clone()));
         }
         for name in node.map(String::as_str).into_iter().chain(pod.node.as_deref()) {
-            assert_eq!(cache.cluster().get(name), cluster.get(name), "a pod that is gone leaves something behind");
+            assert_eq!(cache.cluster().get(name), cluster.get(name), "a pod that left is still there");
         }
     });
 }
@@ -213,15 +214,16 @@ fn prioritize(context: Context<'_>, body: &[u8]) {
     assert_eq!(extender::prioritize(context, &again), answer, "equal questions, different answers");
 
     let scores: Vec<HostPriority> = serde_json::from_slice(&answer).expect("an answer is JSON");
-    let named = counted(scores.iter().map(|score| score.host.as_str()));
-    assert!(named.values().all(|&count| count == 1), "a node is answered more than once");
-    assert_eq!(named.into_keys().collect::<BTreeSet<_>>(), asked(&args.nodes), "nodes answered and asked about");
+    check_names(scores.iter().map(|score| &score.host), &args.nodes);
     assert!(scores.iter().all(|score| score.score <= 10), "a score above 10");
 
     let (filtered, _) = extender::filter(context, &again);
     let filtered: FilterAnswer<'_> = serde_json::from_slice(&filtered).expect("an answer is JSON");
     let fits: BTreeSet<String> = fitting(&again.nodes, &filtered).into_iter().collect();
-    assert!(scores.iter().all(|score| score.score == 0 || fits.contains(&score.host)), "a refused node scores");
+    assert!(
+        scores.iter().all(|score| score.score == 0 || fits.contains(&score.host)),
+        "a refused node scores"
+    );
     let best = scores.iter().filter(|score| score.score == 10).count();
     assert_eq!(best, usize::from(!fits.is_empty()), "nodes with the highest score");
 }
@@ -249,9 +251,9 @@ struct MetaPod {
 }
 
 fn preempt(context: Context<'_>, body: &[u8]) {
-    let Ok(args) = PreemptionArgs::parse(body) else { return };
+    let Ok(args) = PreemptionArgs::parse(body, 100_000) else { return };
     let answer = extender::preempt(context, &args);
-    let again = extender::preempt(context, &PreemptionArgs::parse(body).expect("it was read before"));
+    let again = extender::preempt(context, &PreemptionArgs::parse(body, 100_000).expect("it was read before"));
     let pod = wire::pod(&args.pod, context.dialect);
     let (answer, again, pod) = match (answer, again, pod) {
         (Ok(answer), Ok(again), Ok(pod)) => (answer, again, pod),
@@ -262,7 +264,11 @@ fn preempt(context: Context<'_>, body: &[u8]) {
         _ => panic!("equal questions, different answers"),
     };
     let text = serde_json::to_vec(&answer).expect("texts and numbers only");
-    assert_eq!(serde_json::to_vec(&again).expect("texts and numbers only"), text, "equal questions, different answers");
+    assert_eq!(
+        serde_json::to_vec(&again).expect("texts and numbers only"),
+        text,
+        "equal questions, different answers"
+    );
 
     let answer: PreemptionAnswer = serde_json::from_slice(&text).expect("an answer is JSON");
     let query = Query::new(context.cluster, context.scores, &pod.request, context.policy);
@@ -279,7 +285,10 @@ fn preempt(context: Context<'_>, body: &[u8]) {
                 assert!(victim.priority < pod.priority, "{name}: {uid} has no lower priority");
             } else {
                 // What kube-scheduler chose and the model does not know has to go all the same.
-                assert!(count <= given.iter().filter(|given| *given == uid).count(), "{name}: {uid} was not given");
+                assert!(
+                    count <= given.iter().filter(|given| *given == uid).count(),
+                    "{name}: {uid} was not given"
+                );
             }
         }
         let left = node.retaining(|other| !uids.contains_key(&*other.uid));
@@ -301,7 +310,11 @@ fn bind(body: &[u8]) {
             assert_eq!(late, Outcome::Unchanged, "an event from before the bind undoes it");
             cache.apply(Event::PodDeleted(key));
             cache.apply(Event::PodApplied(before.clone()));
-            assert_eq!(cache.cluster().get(&args.node), cluster.get(&args.node), "a pod that left is still there");
+            assert_eq!(
+                cache.cluster().get(&args.node),
+                cluster.get(&args.node),
+                "a pod that left is still there"
+            );
         }
     });
 }

@@ -37,7 +37,13 @@ fuzz_target!(|data: &[u8]| {
         match &planned.outcome {
             Ok(place) => {
                 let node = cluster.get(&place.node).expect("a place is on a node");
-                assert_eq!(verify(node, &pod.request, &place.placement), Ok(()), "{} on {}", pod.key, place.node);
+                assert_eq!(
+                    verify(node, &pod.request, &place.placement),
+                    Ok(()),
+                    "{} on {}",
+                    pod.key,
+                    place.node
+                );
                 assert_eq!(intree_refusal(pod, node), None, "{} on {}", pod.key, place.node);
                 let name = format!("{}/{number}", pod.key.name).into();
                 let key = PodKey { namespace: pod.key.namespace.clone(), name };

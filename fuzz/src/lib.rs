@@ -96,7 +96,13 @@ fn check_open_gpu(gpu: &Gpu) {
     let mut held = vec![false; usize::from(row.memory_slices)];
     for instance in &gpu.instances {
         let profile = &row.profiles[usize::from(instance.profile)];
-        assert!(profile.starts.contains(&instance.start), "GPU {}: {} at {}", gpu.index, profile.name, instance.start);
+        assert!(
+            profile.starts.contains(&instance.start),
+            "GPU {}: {} at {}",
+            gpu.index,
+            profile.name,
+            instance.start
+        );
         for slice in instance.start..instance.start + profile.memory_slices {
             let is_held = std::mem::replace(&mut held[usize::from(slice)], true);
             assert!(!is_held, "GPU {}: memory slice {slice} is held twice", gpu.index);

@@ -14,8 +14,28 @@ static WORDS: LazyLock<Vec<String>> = LazyLock::new(|| {
 
 /// Numbers at which something tends to end.
 const NUMBERS: [i64; 22] = [
-    0, 1, 2, 3, 4, 6, 7, 8, 12, 16, 63, 64, 100, 255, 256, 65_535, 65_536, 2_147_483_647, 4_294_967_295,
-    -1, i64::MIN, i64::MAX,
+    0,
+    1,
+    2,
+    3,
+    4,
+    6,
+    7,
+    8,
+    12,
+    16,
+    63,
+    64,
+    100,
+    255,
+    256,
+    65_535,
+    65_536,
+    2_147_483_647,
+    4_294_967_295,
+    -1,
+    i64::MIN,
+    i64::MAX,
 ];
 
 /// Changes `data[..size]`; gives back its new size. The first `prefix` bytes are no JSON.
@@ -90,12 +110,15 @@ fn change_members(members: &mut Map<String, Value>, other: Value, random: &mut R
 }
 
 fn change_text(text: &mut String, random: &mut Random) {
-    let at = text.char_indices().map(|(at, _)| at).nth(random.below(text.chars().count().max(1))).unwrap_or(0);
+    let at =
+        text.char_indices().map(|(at, _)| at).nth(random.below(text.chars().count().max(1))).unwrap_or(0);
     match random.below(5) {
         0 => text.truncate(at),
         1 => text.insert_str(at, &word(random)),
-        2 => text.insert(at, char::from_digit(u32::try_from(random.below(10)).unwrap_or(0), 10).unwrap_or('0')),
-        3 => drop(text.replace_range(at..text.ceil_char_boundary(at + 1), "")),
+        2 => {
+            text.insert(at, char::from_digit(u32::try_from(random.below(10)).unwrap_or(0), 10).unwrap_or('0'))
+        }
+        3 if at < text.len() => _ = text.remove(at),
         _ => *text = word(random),
     }
 }

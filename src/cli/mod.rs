@@ -9,12 +9,16 @@ use std::fs::File;
 use std::io::{BufReader, IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::cache::Cache;
 use crate::config::{Config, LogFormat};
+use crate::serve::{EXAMPLE, load, log_contents};
+use crate::solver::Scores;
 
 /// Places GPU pods of a Kubernetes cluster: whole GPUs, MIG slices and shares.
 #[derive(Debug, Parser)]
@@ -79,7 +83,17 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
 fn start_log(config: &Config) -> anyhow::Result<()> {
+    // The library takes any other word for the name of a module, and would log nothing.
+    let is_level = |part: &str| part.contains('=') || LEVELS.contains(&part.to_ascii_lowercase().as_str());
+    let level = &config.log.level;
+    anyhow::ensure!(
+        level.split(',').all(is_level),
+        "log level {level:?}: {}, or MODULE=LEVEL",
+        LEVELS.join(", ")
+    );
     let filter =
         EnvFilter::try_new(&config.log.level).with_context(|| format!("log level {:?}", config.log.level))?;
     let log = tracing_subscriber::fmt()
@@ -91,6 +105,19 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
         LogFormat::Json => log.json().try_init(),
     };
     started.map_err(|error| anyhow::anyhow!("the log cannot start: {error}"))
+}
+
+/// The model of a cluster file, or of the built-in example.
+fn load_cluster(config: &Config, scores: &Arc<Scores>, path: Option<&Path>) -> anyhow::Result<Cache> {
+    let Some(path) = path else {
+        let (cache, contents) = load(config, scores.clone(), EXAMPLE.as_bytes())?;
+        log_contents("the built-in example", &contents);
+        return Ok(cache);
+    };
+    let loaded = load(config, scores.clone(), open(path)?);
+    let (cache, contents) = loaded.with_context(|| format!("cluster file {}", path.display()))?;
+    log_contents(&path.to_string_lossy(), &contents);
+    Ok(cache)
 }
 
 /// Opens a file, or standard input for `-`.

@@ -9,10 +9,9 @@ use anyhow::Context as _;
 use axum::http::Uri;
 
 use super::table::dryrun_table;
-use super::{client, open};
+use super::{client, load_cluster, open};
 use crate::config::{Config, PolicyName};
 use crate::plan::plan;
-use crate::serve::{EXAMPLE, load, log_contents};
 use crate::solver::Scores;
 use crate::wire::document::{Head, read_objects};
 use crate::wire::dryrun::{DryRun, dryrun_pods};
@@ -59,14 +58,23 @@ impl Plan {
             Some(server) => self.ask(server)?,
             None => self.plan(config)?,
         };
-        let mut out = std::io::stdout().lock();
-        match self.output {
-            Output::Table => write!(out, "{}", dryrun_table(&answer))?,
-            Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&answer)?)?,
-            Output::Yaml => write!(out, "{}", serde_saphyr::to_string(&answer)?)?,
+        match self.print(&answer) {
+            // Whoever read the answer has seen enough of it.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+            printed => printed.context("standard output")?,
         }
-        out.flush()?;
         Ok(if answer.all_fit { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    }
+
+    fn print(&self, answer: &DryRun) -> std::io::Result<()> {
+        let text = match self.output {
+            Output::Table => dryrun_table(answer),
+            Output::Json => serde_json::to_string_pretty(answer)? + "\n",
+            Output::Yaml => serde_saphyr::to_string(answer).map_err(std::io::Error::other)?,
+        };
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
     }
 
     fn ask(&self, server: &Uri) -> anyhow::Result<DryRun> {
@@ -97,14 +105,7 @@ impl Plan {
             );
         }
         let scores = Arc::new(Scores::prior());
-        let (cache, contents) = match &self.cluster {
-            Some(path) => {
-                let loaded = load(&config, scores.clone(), open(path)?);
-                loaded.with_context(|| format!("cluster file {}", path.display()))?
-            }
-            None => load(&config, scores.clone(), EXAMPLE.as_bytes())?,
-        };
-        log_contents("the cluster file", &contents);
+        let cache = load_cluster(&config, &scores, self.cluster.as_deref())?;
         let (planned, _) = plan(cache.cluster().clone(), &scores, config.policy.into(), pods);
         Ok(DryRun::new(&planned))
     }

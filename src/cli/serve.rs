@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::open;
+use super::load_cluster;
 use crate::config::{Config, PolicyName};
-use crate::serve::{EXAMPLE, load, log_contents, serve};
+use crate::serve::serve;
 use crate::solver::Scores;
 
 /// Run the scheduler extender and the placement API
@@ -38,20 +38,11 @@ impl Serve {
         config.listen = self.listen.unwrap_or(config.listen);
         config.policy = self.policy.unwrap_or(config.policy);
         let scores = Arc::new(Scores::prior());
-        let (cache, contents) = match &self.cluster {
-            Some(path) => {
-                let loaded = load(&config, scores.clone(), open(path)?);
-                loaded.with_context(|| format!("cluster file {}", path.display()))?
-            }
-            None => load(&config, scores.clone(), EXAMPLE.as_bytes())?,
-        };
-        let source = self
-            .cluster
-            .as_ref()
-            .map_or_else(|| "the built-in example".into(), |path| path.to_string_lossy());
-        log_contents(&source, &contents);
+        let cache = load_cluster(&config, &scores, self.cluster.as_deref())?;
         let runtime = tokio::runtime::Runtime::new().context("no threads to serve with")?;
-        runtime.block_on(serve(config, scores, cache))?;
+        let served = runtime.block_on(serve(config, scores, cache));
+        runtime.shutdown_background(); // a dry run under way answers nobody any more
+        served?;
         Ok(ExitCode::SUCCESS)
     }
 }

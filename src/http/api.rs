@@ -68,8 +68,10 @@ pub(super) async fn fragmentation(State(app): State<App>) -> Response {
 
 pub(super) async fn delete_pod(
     State(app): State<App>,
-    Path((namespace, name)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, axum::extract::rejection::PathRejection>,
 ) -> Result<Response, Problem> {
+    let path = path.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, &error.body_text()))?;
+    let Path((namespace, name)) = path;
     let key = PodKey { namespace: namespace.into(), name: name.into() };
     let outcome = app.model.apply(Event::PodDeleted(key)).await.map_err(stopped)?;
     // Gone twice is gone: the second answer only says that there was nothing left to do.

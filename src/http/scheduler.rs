@@ -45,7 +45,7 @@ pub(super) async fn prioritize(State(app): State<App>, body: Body) -> Response {
 pub(super) async fn preempt(State(app): State<App>, body: Body) -> Response {
     let answer = async {
         let body = read(&app, body).await?;
-        let args = PreemptionArgs::parse(&body)?;
+        let args = PreemptionArgs::parse(&body, app.dialect.limits.node_names)?;
         let answer = extender::preempt(app.context(&app.model.snapshot()), &args);
         let answer = answer.map_err(|error| error.to_string())?;
         Ok(serde_json::to_vec(&answer).expect("texts and numbers only"))
@@ -55,7 +55,8 @@ pub(super) async fn preempt(State(app): State<App>, body: Body) -> Response {
 
 pub(super) async fn bind(State(app): State<App>, body: Body) -> Response {
     let answer = async {
-        let args = BindingArgs::parse(&read(&app, body).await?, app.dialect.limits.name_bytes)?;
+        let args =
+            BindingArgs::parse(&read_at_most(BIND_BYTES_MAX, body).await?, app.dialect.limits.name_bytes)?;
         let pod = PodKey { namespace: args.pod_namespace.into(), name: args.pod_name.into() };
         let bind = Event::Bind { pod, uid: args.pod_uid.into(), node: args.node.into() };
         match app.model.apply(bind).await.map_err(|stopped| stopped.to_string())? {
@@ -67,9 +68,15 @@ pub(super) async fn bind(State(app): State<App>, body: Body) -> Response {
     json(serde_json::to_vec(&BindingResult { error }).expect("a text only"))
 }
 
-/// The whole body, within the limit.
+/// A bind names four things of at most 253 bytes each.
+const BIND_BYTES_MAX: usize = 1 << 20;
+
+/// The whole body, within the limit of the configuration.
 pub(super) async fn read(app: &App, body: Body) -> Result<Bytes, String> {
-    let max = app.dialect.limits.body_bytes;
+    read_at_most(app.dialect.limits.body_bytes, body).await
+}
+
+async fn read_at_most(max: usize, body: Body) -> Result<Bytes, String> {
     axum::body::to_bytes(body, max).await.map_err(|error| {
         let is_limit = std::error::Error::source(&error)
             .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);

@@ -93,19 +93,8 @@ fn fullness(used: i64, total: i64) -> Cost {
     (used * FULLNESS_STEPS).checked_div(total).unwrap_or(0) * FULLNESS_STEP
 }
 
-/// Whether evicting pods of lower priority than `priority` could make room on a node that refuses now.
-///
-/// Returns the refusal that is left when all of them are gone, if any: eviction cannot help then.
-pub fn help_by_eviction(
-    cluster: &Cluster,
-    index: NodeIndex,
-    query: &Query<'_>,
-    priority: i32,
-) -> Result<(), Refusal> {
-    let node = cluster.node(index).retaining(|pod| pod.priority >= priority);
-    match evaluate(cluster.columns(&node).row(), query) {
-        Ok(_) => Ok(()),
-        Err(Refusal::NotTogether { count }) => Err(Refusal::NeverTogether { count }),
-        Err(refusal) => Err(refusal),
-    }
+/// Whether the pod would fit if every pod of lower priority than `priority` were gone from the node.
+pub fn helped_by_eviction(cluster: &Cluster, index: NodeIndex, query: &Query<'_>, priority: i32) -> bool {
+    let left = cluster.node(index).retaining(|pod| pod.priority >= priority);
+    evaluate(cluster.columns(&left).row(), query).is_ok()
 }

@@ -28,7 +28,7 @@ mod refusal;
 mod score;
 mod verify;
 
-pub use evaluate::{evaluate, help_by_eviction};
+pub use evaluate::{evaluate, helped_by_eviction};
 pub use intree::{intree_refusal, lacking};
 pub use place::place;
 pub use query::Query;

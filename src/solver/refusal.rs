@@ -65,11 +65,6 @@ pub enum Refusal {
         /// How many instances the pod asks for.
         count: usize,
     },
-    /// The node's GPUs cannot hold so many instances even when empty.
-    NeverTogether {
-        /// How many instances the pod asks for.
-        count: usize,
-    },
     /// One of kube-scheduler's own filters refuses; only the dry run says this.
     InTree(&'static str),
 }
@@ -84,14 +79,13 @@ impl Refusal {
             | Self::TooFew { .. }
             | Self::NoSuchProfile { .. }
             | Self::NotDynamic
-            | Self::WrongModel { .. }
-            | Self::Closed
-            | Self::NeverTogether { .. } => true,
+            | Self::WrongModel { .. } => true,
             Self::InUse { .. }
             | Self::Full { .. }
             | Self::Fragmented { .. }
             | Self::NotTogether { .. }
             | Self::CutShort { .. }
+            | Self::Closed
             | Self::InTree(_) => false,
         }
     }
@@ -116,9 +110,6 @@ impl fmt::Display for Refusal {
             }
             Self::CutShort { count } => {
                 write!(f, "the search for places of {count} different MIG devices ended at its bound")
-            }
-            Self::NeverTogether { count } => {
-                write!(f, "GPUs of the node can never hold {count} such MIG devices")
             }
             Self::InTree(why) => f.write_str(why),
         }

@@ -49,7 +49,9 @@ pub fn cluster_events(
         }
         Ok(None) => {
             if !matches!(head.kind.as_str(), "Pod") {
-                *contents.others.entry(head.kind.clone()).or_default() += 1;
+                let is_known = contents.others.contains_key(&head.kind) || contents.others.len() < ERRORS_MAX;
+                let kind = if is_known { format!("{:.63}", head.kind) } else { "others".to_owned() };
+                *contents.others.entry(kind).or_default() += 1;
             }
         }
         Err(_) if contents.errors.len() >= ERRORS_MAX => contents.more_errors += 1,

@@ -55,9 +55,12 @@ pub struct RefusalCount {
     pub reason: String,
     /// How many nodes give it.
     pub count: usize,
-    /// Their names, in order.
+    /// The names of the first 50 of them, in order.
     pub nodes: Vec<String>,
 }
+
+/// Errors that are told with their texts; the rest are counted.
+const ERRORS_MAX: usize = 20;
 
 /// Reads the pods of a dry run out of Kubernetes objects in JSON or YAML.
 ///
@@ -66,8 +69,10 @@ pub struct RefusalCount {
 pub fn dryrun_pods(body: &[u8], dialect: &Dialect) -> Result<Vec<Arc<Pod>>, Vec<String>> {
     let (mut pods, mut errors) = (Vec::new(), Vec::new());
     let max = dialect.limits.dryrun_pods;
+    let mut more = 0_usize;
     let mut read = |head: &Head, text: &str| match workload_pods(head, text, dialect) {
         Ok(some) if pods.len() + some.len() <= max => pods.extend(some.into_iter().map(Arc::new)),
+        _ if errors.len() >= ERRORS_MAX => more += 1,
         Ok(_) => errors.push(format!("more than {max} pods, the limit of one dry run (limits.dryrunPods)")),
         Err(error) => errors.push(ObjectError::to_string(&error)),
     };
@@ -75,6 +80,9 @@ pub fn dryrun_pods(body: &[u8], dialect: &Dialect) -> Result<Vec<Arc<Pod>>, Vec<
         errors.push(error.to_string());
     }
     errors.dedup();
+    if more > 0 {
+        errors.push(format!("and {more} more"));
+    }
     if errors.is_empty() { Ok(pods) } else { Err(errors) }
 }
 
@@ -115,8 +123,8 @@ impl PodPlan {
                     .iter()
                     .map(|(refusal, nodes)| RefusalCount {
                         reason: refusal.to_string(),
-                        count: nodes.len(),
-                        nodes: nodes.iter().map(ToString::to_string).collect(),
+                        count: nodes.count,
+                        nodes: nodes.first.iter().map(ToString::to_string).collect(),
                     })
                     .collect();
                 form.refusals.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.reason.cmp(&b.reason)));

@@ -8,11 +8,15 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::PodObject;
+pub use super::answers::{
+    BindingResult, MetaPod, MetaVictims, PreemptionResult, Reason, Verdict, filter_error, filter_result,
+    host_priorities,
+};
 use super::object::{Metadata, or_default};
 
 /// Body of filter and prioritize.
@@ -153,10 +157,33 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawArgs<'a> {
     }
 }
 
-/// Reads an object whose keys may come in any casing by lowering them all; the last of equal ones wins.
-fn lowered(body: &[u8]) -> Result<BTreeMap<String, serde_json::Value>, serde_json::Error> {
-    let map: BTreeMap<String, serde_json::Value> = serde_json::from_slice(body)?;
-    Ok(map.into_iter().map(|(key, value)| (key.to_ascii_lowercase(), value)).collect())
+/// An object whose keys came in any casing, lowered; the last of equal ones wins.
+struct Lowered(BTreeMap<String, serde_json::Value>);
+
+impl<'de> Deserialize<'de> for Lowered {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Lowered;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Lowered, A::Error> {
+                let mut members = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry::<String, serde_json::Value>()? {
+                    members.insert(key.to_ascii_lowercase(), value);
+                }
+                Ok(Lowered(members))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+fn lowered(body: &[u8]) -> Result<BTreeMap<String, serde_json::Value>, String> {
+    serde_json::from_slice(body).map(|Lowered(members)| members).map_err(|error| error.to_string())
 }
 
 /// Takes a member of an object, in any casing.
@@ -184,7 +211,7 @@ pub struct BindingArgs {
 impl BindingArgs {
     /// Reads a body. `name_bytes_max` is a limit of the configuration.
     pub fn parse(body: &[u8], name_bytes_max: usize) -> Result<Self, String> {
-        let map = lowered(body).map_err(|error| error.to_string())?;
+        let map = lowered(body)?;
         let text = |key: &str, name: &str| match map.get(key) {
             Some(serde_json::Value::String(text)) => Ok(text.clone()),
             None | Some(serde_json::Value::Null) => Ok(String::new()),
@@ -232,9 +259,9 @@ pub struct Victims {
 }
 
 impl PreemptionArgs {
-    /// Reads a body, in the meta form (UIDs) or with whole pods.
-    pub fn parse(body: &[u8]) -> Result<Self, String> {
-        let map = lowered(body).map_err(|error| error.to_string())?;
+    /// Reads a body, in the meta form (UIDs) or with whole pods. `names_max` is a limit of the configuration.
+    pub fn parse(body: &[u8], names_max: usize) -> Result<Self, String> {
+        let map = lowered(body)?;
         let given = |key: &str| map.get(key).filter(|value| !value.is_null());
         let pod = given("pod").ok_or("Pod is missing")?;
         let pod = PodObject::deserialize(pod).map_err(|error| format!("Pod: {error}"))?;
@@ -244,6 +271,9 @@ impl PreemptionArgs {
             (None, None) => return Ok(Self { pod, victims: BTreeMap::new() }),
         };
         let nodes = nodes.as_object().ok_or_else(|| format!("{name} is not an object"))?;
+        if nodes.len() > names_max {
+            return Err(format!("{} nodes, the limit is {names_max} (limits.nodeNames)", nodes.len()));
+        }
         let victims = nodes.iter().map(|(node, victims)| {
             let victims = Victims::read(victims).map_err(|error| format!("{name}[{node:.253}]: {error}"))?;
             Ok((node.clone(), victims))
@@ -269,146 +299,5 @@ impl Victims {
         };
         let pdb_violations = member(value, "numpdbviolations").and_then(|count| count.as_i64()).unwrap_or(0);
         Ok(Self { uids: pods.iter().map(uid).collect::<Result<_, _>>()?, pdb_violations })
-    }
-}
-
-/// Answer to preempt: always the meta form. Nodes left out are no candidates.
-#[derive(Debug, Serialize)]
-pub struct PreemptionResult {
-    /// By node name.
-    #[serde(rename = "NodeNameToMetaVictims")]
-    pub victims: BTreeMap<String, MetaVictims>,
-}
-
-/// Victims as UIDs.
-#[derive(Debug, Serialize)]
-pub struct MetaVictims {
-    /// The pods.
-    #[serde(rename = "Pods")]
-    pub pods: Vec<MetaPod>,
-    /// How many of them violate a PodDisruptionBudget.
-    #[serde(rename = "NumPDBViolations")]
-    pub pdb_violations: i64,
-}
-
-/// A pod by its UID.
-#[derive(Debug, Serialize)]
-pub struct MetaPod {
-    /// The UID.
-    #[serde(rename = "UID")]
-    pub uid: String,
-}
-
-/// Answer to bind: empty when the pod is bound.
-#[derive(Debug, Serialize)]
-pub struct BindingResult {
-    /// Why not.
-    #[serde(rename = "Error")]
-    pub error: String,
-}
-
-/// What filter says of the node at one position of the request.
-#[derive(Debug, Clone, Copy)]
-pub struct Verdict {
-    /// Position in the request.
-    pub position: usize,
-    /// Index of the reason why not; `None` where the pod fits.
-    pub reason: Option<usize>,
-}
-
-/// A refusal in words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason {
-    /// The words.
-    pub text: String,
-    /// Whether no eviction can help.
-    pub is_final: bool,
-}
-
-/// Body of a filter answer.
-pub fn filter_result(nodes: &Nodes<'_>, verdicts: &[Verdict], reasons: &[Reason]) -> Vec<u8> {
-    let mut body = Vec::with_capacity(nodes.len() * 32 + 128);
-    let fitting = || verdicts.iter().filter(|verdict| verdict.reason.is_none());
-    match nodes {
-        Nodes::Names(_) => {
-            body.extend(br#"{"NodeNames":["#);
-            separated(&mut body, fitting(), |body, verdict| string(body, nodes.name(verdict.position)));
-            body.extend(br#"],"Nodes":null"#);
-        }
-        Nodes::Objects(items) => {
-            body.extend(br#"{"NodeNames":null,"Nodes":{"metadata":{},"items":["#);
-            separated(&mut body, fitting(), |body, verdict| {
-                body.extend(items[verdict.position].json.get().as_bytes());
-            });
-            body.extend(b"]}");
-        }
-    }
-    for (key, is_final) in [("FailedNodes", false), ("FailedAndUnresolvableNodes", true)] {
-        let refused =
-            verdicts.iter().filter_map(|verdict| Some((verdict.position, &reasons[verdict.reason?])));
-        body.extend(b",\"");
-        body.extend(key.as_bytes());
-        body.extend(b"\":{");
-        separated(
-            &mut body,
-            refused.filter(|(_, reason)| reason.is_final == is_final),
-            |body, (position, reason)| {
-                string(body, nodes.name(position));
-                body.push(b':');
-                string(body, &reason.text);
-            },
-        );
-        body.push(b'}');
-    }
-    body.extend(br#","Error":""}"#);
-    body
-}
-
-/// Body of a filter answer that only says what is wrong with the request.
-pub fn filter_error(error: &str) -> Vec<u8> {
-    let mut body =
-        br#"{"NodeNames":null,"Nodes":null,"FailedNodes":{},"FailedAndUnresolvableNodes":{},"Error":"#
-            .to_vec();
-    string(&mut body, error);
-    body.push(b'}');
-    body
-}
-
-/// Body of a prioritize answer: positions of the request with their levels.
-pub fn host_priorities(nodes: &Nodes<'_>, levels: impl Iterator<Item = (usize, u8)>) -> Vec<u8> {
-    let mut body = Vec::with_capacity(nodes.len() * 40 + 2);
-    body.push(b'[');
-    separated(&mut body, levels, |body, (position, level)| {
-        body.extend(br#"{"Host":"#);
-        string(body, nodes.name(position));
-        body.extend(br#","Score":"#);
-        if level >= 10 {
-            body.push(b'0' + level.div_euclid(10));
-        }
-        body.push(b'0' + level.rem_euclid(10));
-        body.push(b'}');
-    });
-    body.push(b']');
-    body
-}
-
-fn separated<T>(body: &mut Vec<u8>, items: impl Iterator<Item = T>, mut write: impl FnMut(&mut Vec<u8>, T)) {
-    for (position, item) in items.enumerate() {
-        if position > 0 {
-            body.push(b',');
-        }
-        write(body, item);
-    }
-}
-
-/// Writes a JSON string; names of nodes hold nothing that needs an escape.
-fn string(body: &mut Vec<u8>, text: &str) {
-    let is_plain = text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
-    if is_plain {
-        body.push(b'"');
-        body.extend(text.as_bytes());
-        body.push(b'"');
-    } else {
-        serde_json::to_writer(body, text).expect("writing to memory does not fail");
     }
 }

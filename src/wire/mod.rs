@@ -12,11 +12,13 @@
 //! cluster_file Nodes, Pods and GpuNodes of a file as events
 //! placement  the annotation tangram.gpu/placement
 //! workload   pods of Deployments, Jobs and StatefulSets
-//! extender   the scheduler extender protocol, v1
+//! extender   the scheduler extender protocol, v1: requests
+//! answers    the same: answers
 //! dryrun     POST /v1/dryrun
 //! view       GET /v1/cluster and /v1/fragmentation
 //! ```
 
+mod answers;
 mod cluster_file;
 mod demand;
 pub mod document;

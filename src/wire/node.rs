@@ -30,7 +30,7 @@ const WHOLE: &str = "nvidia.com/gpu";
 const MODE_LABEL: &str = "tangram.gpu/mig";
 const GPUS_LABEL: &str = "tangram.gpu/mig-gpus";
 const COUNT_LABEL: &str = "nvidia.com/gpu.count";
-/// NVML enumerates at most 64 devices on systems seen so far (`NVML_MAX_PHYSICAL_BRIDGE` hosts have 16).
+/// GPUs of one node: the largest hosts have 16; more is a mistake in a label.
 const GPUS_MAX: u16 = 64;
 /// Worth of a device of which nothing is known: the most common data-centre size.
 const MEMORY_MIB_GUESS: u32 = 81_920;
@@ -104,7 +104,7 @@ pub fn node_facts(
     if model.is_none() && !product.is_empty() && !is_known_without_mig(product) {
         reader.problems.push(Problem::UnknownModel { product: product.into() });
     }
-    let dynamic = reader.dynamic(model);
+    let dynamic = reader.dynamic(product, model, &cut);
     let pools = reader.pools(model, &cut, dynamic.as_ref());
     let allocatable = Resources {
         cpu_milli: reader.allocatable("cpu", Quantity::milli),
@@ -141,6 +141,7 @@ fn taint(taint: &TaintObject) -> Option<Taint> {
 struct Cut {
     profile: Option<ProfileName>,
     is_shared: bool,
+    is_invalid: bool, // -MIG-INVALID, or nothing that is a profile
 }
 
 struct Reader<'a> {
@@ -168,19 +169,33 @@ impl<'a> Reader<'a> {
         let Some(value) = self.label(label) else { return ("", Cut::default()) };
         let (rest, is_shared) = value.strip_suffix("-SHARED").map_or((value, false), |rest| (rest, true));
         let Some((product, profile)) = rest.rsplit_once("-MIG-") else {
-            return (rest, Cut { profile: None, is_shared });
+            return (rest, Cut { is_shared, ..Cut::default() });
         };
         let profile = ProfileName::parse(profile);
         if profile.is_none() {
             self.distrust(label, value, "a MIG profile behind -MIG-");
         }
-        (product, Cut { profile, is_shared })
+        let is_invalid = profile.is_none();
+        (product, Cut { profile, is_shared, is_invalid })
     }
 
-    fn dynamic(&mut self, model: Option<ModelId>) -> Option<DynamicFacts> {
+    fn dynamic(&mut self, product: &str, model: Option<ModelId>, cut: &Cut) -> Option<DynamicFacts> {
         let mode = self.label(MODE_LABEL)?;
         if mode != "dynamic" {
             self.distrust(MODE_LABEL, mode, "dynamic, or no such label");
+            return None;
+        }
+        if cut.profile.is_some() || cut.is_invalid {
+            self.distrust(
+                MODE_LABEL,
+                mode,
+                "no such label where the product says that the GPUs are partitioned",
+            );
+            return None;
+        }
+        // A node without a product label may still have an agent that knows.
+        if model.is_none() && !product.is_empty() {
+            self.distrust(MODE_LABEL, mode, "no such label on a GPU model that is not in the MIG table");
             return None;
         }
         let gpus = self.dynamic_indices()?;
@@ -192,15 +207,13 @@ impl<'a> Reader<'a> {
         let listed = self
             .label(GPUS_LABEL)
             .or_else(|| self.object.metadata.annotations.get(GPUS_LABEL).map(String::as_str));
-        let count =
-            self.number(COUNT_LABEL).map(|count| u16::try_from(count).unwrap_or(GPUS_MAX).min(GPUS_MAX));
-        let Some(listed) = listed else {
-            if count.is_none() {
-                let value = self.label(COUNT_LABEL).unwrap_or_default();
-                self.distrust(COUNT_LABEL, value, "the number of GPUs, since all of them are dynamic");
-            }
-            return Some((0..count.unwrap_or(0)).collect());
-        };
+        let count = self.number(COUNT_LABEL).map(|count| u16::try_from(count).unwrap_or(u16::MAX));
+        if count.is_some_and(|count| count > GPUS_MAX) {
+            let value = self.label(COUNT_LABEL).unwrap_or_default();
+            self.distrust(COUNT_LABEL, value, "at most 64 GPUs");
+            return None;
+        }
+        let Some(listed) = listed else { return Some((0..count.unwrap_or(0)).collect()) };
         let below = count.unwrap_or(GPUS_MAX);
         let Some(indices) = indices(listed).filter(|indices| indices.iter().all(|&index| index < below))
         else {
@@ -237,6 +250,9 @@ impl<'a> Reader<'a> {
                 self.unreadable(name, message);
                 0
             });
+            if cut.is_invalid && name.starts_with(WHOLE) {
+                capacity = 0; // what one unit is, nobody knows
+            }
             let kind = self.kind(name, cut, capacity);
             if let Some(dynamic) = dynamic.filter(|_| name.starts_with("nvidia.com/")) {
                 capacity = self.without_dynamic(name, &kind, capacity, dynamic);
@@ -339,6 +355,10 @@ const WITHOUT_MIG: &[&str] = &[
 ];
 
 fn is_known_without_mig(product: &str) -> bool {
+    // The professional Blackwell cards have MIG.
+    if product.starts_with("NVIDIA-RTX-PRO") {
+        return false;
+    }
     let begins = |known: &str| {
         product.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     };

@@ -141,6 +141,10 @@ impl NodeView {
 }
 
 fn pools(node: &Node) -> Vec<PoolView> {
+    // An agent that sees who holds its node's partitions knows which pod has which.
+    let holds_known =
+        |gpu: &Gpu| !gpu.is_dynamic && gpu.instances.iter().any(|instance| instance.pod.is_some());
+    let is_reported = node.gpus.iter().any(holds_known);
     let view = |(facts, pool): (&crate::model::PoolFacts, &crate::model::Pool)| {
         let (kind, profile, replicas) = match &facts.kind {
             PoolKind::Whole => ("whole", None, None),
@@ -158,7 +162,7 @@ fn pools(node: &Node) -> Vec<PoolView> {
             holdings: holdings
                 .map(|held| HoldingView { pod: held.pod.to_string(), count: held.count })
                 .collect(),
-            devices: if node.report.is_some() { "known" } else { "assumed" },
+            devices: if is_reported { "known" } else { "assumed" },
         }
     };
     // A device plugin announces names it has nothing for: those say nothing.
