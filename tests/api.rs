@@ -202,14 +202,23 @@ async fn fragmentation_adds_up_over_models() {
         number(&all["usedMemorySlices"]) + number(&all["freeMemorySlices"])
     );
     // Slice 7 is all that is left on three GPUs of dyn-h100-01 and cannot be used on a fourth; and so on.
-    assert_eq!(number(&all["strandedMemorySlices"]), 11);
+    // Of the RTX PRO, whose slices are a twelfth of the GPU, six are beside an instance with all media engines.
+    assert_eq!(number(&all["strandedMemorySlices"]), 15);
     let models = view["byModel"].as_object().unwrap();
     let sum = |field: &str| models.values().map(|model| number(&model["dynamic"][field])).sum::<u64>();
     assert_eq!(sum("freeMemorySlices"), number(&all["freeMemorySlices"]));
-    assert_eq!(sum("strandedMemorySlices"), 11);
+    assert_eq!(sum("strandedMemorySlices"), 15);
+    let pools = view["all"]["pools"].as_array().unwrap();
+    let of = |resource: &str, kind: &str| {
+        pools.iter().find(|pool| pool["resource"] == resource && pool["kind"] == kind).unwrap().clone()
+    };
+    let halves = json!({"resource": "nvidia.com/mig-3g.40gb", "kind": "partition", "profile": "3g.40gb", "capacity": 24, "used": 9, "free": 15});
+    assert_eq!(of("nvidia.com/mig-3g.40gb", "partition"), halves);
+    // Whole GPUs, MIG devices of single nodes and time-sliced shares have one name and are three things.
+    let capacity = |kind: &str| of("nvidia.com/gpu", kind)["capacity"].clone();
     assert_eq!(
-        view["all"]["pools"]["nvidia.com/mig-3g.40gb"],
-        json!({"capacity": 24, "used": 9, "free": 15})
+        (capacity("whole"), capacity("partition"), capacity("replica")),
+        (json!(88), json!(16), json!(56))
     );
     assert_eq!(view["all"]["closedGpus"], 1);
 }

@@ -68,3 +68,19 @@ fn the_example_configuration_can_be_read() {
     assert_eq!(config.limits.node_names, 5000);
     assert_eq!(config.device_resources.len(), 1);
 }
+
+#[test]
+fn the_configuration_names_every_resource_that_a_gpu_model_of_the_table_can_have() {
+    let shipped = include_str!("../scheduler-config/extender.yaml");
+    let named: Vec<&str> = shipped.lines().filter_map(|line| line.strip_prefix("  - name: ")).collect();
+    for profile in tangram::mig::Catalog::get().profiles() {
+        let resource = profile.resource();
+        for name in ["nvidia.com/mig-", "tangram.gpu/mig-"].map(|group| format!("{group}{resource}")) {
+            assert!(named.contains(&name.as_str()), "{name}");
+        }
+    }
+    let mut distinct = named.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(distinct.len(), named.len(), "kube-scheduler refuses a name that stands there twice");
+}

@@ -15,7 +15,8 @@ use crate::model::PodKey;
 use crate::owner::Stopped;
 use crate::plan::plan;
 use crate::wire::dryrun::{DryRun, dryrun_pods, parse_policy};
-use crate::wire::view::{ClusterView, FragmentationView, NodeView, PodView};
+use crate::wire::fragmentation::FragmentationView;
+use crate::wire::view::{ClusterView, NodeView, PodView};
 
 /// Parameters of a dry run.
 #[derive(Debug, Deserialize)]

@@ -75,7 +75,7 @@ impl Column {
     }
 }
 
-/// Free capacity of a GPU or of many, in memory slices of the models' normalised axes.
+/// Capacity of a GPU or of many, in NVML memory slices.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Fragmentation {
     /// All memory slices.
@@ -228,15 +228,16 @@ impl<'a> ModelPrices<'a> {
             .iter()
             .flat_map(|&id| geometry.legal(state, id))
             .fold(0, |covered, (id, _)| covered | geometry.placements()[usize::from(id)].mask);
+        let unit = u32::from(geometry.unit());
         let free = u32::from(geometry.free(state));
         let usable = u16::count_ones(covered & !mask);
         Fragmentation {
-            total: u32::from(geometry.axis()),
-            used: u32::from(geometry.axis()) - free,
-            free,
-            usable,
-            stranded: free - usable,
-            cost: f64::from(free) + self.lost[usize::from(state)],
+            total: u32::from(geometry.axis()) * unit,
+            used: (u32::from(geometry.axis()) - free) * unit,
+            free: free * unit,
+            usable: usable * unit,
+            stranded: (free - usable) * unit,
+            cost: (f64::from(free) + self.lost[usize::from(state)]) * f64::from(unit),
         }
     }
 }

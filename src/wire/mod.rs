@@ -15,7 +15,8 @@
 //! extender   the scheduler extender protocol, v1: requests
 //! answers    the same: answers
 //! dryrun     POST /v1/dryrun
-//! view       GET /v1/cluster and /v1/fragmentation
+//! view       GET /v1/cluster
+//! fragmentation GET /v1/fragmentation
 //! ```
 
 mod answers;
@@ -24,6 +25,7 @@ mod demand;
 pub mod document;
 pub mod dryrun;
 pub mod extender;
+pub mod fragmentation;
 mod gpunode;
 mod node;
 mod object;

@@ -1,13 +1,12 @@
-//! `GET /v1/cluster` and `GET /v1/fragmentation`: the model as people and tools read it.
-
-use std::collections::BTreeMap;
+//! `GET /v1/cluster`: the model as people and tools read it.
 
 use serde::Serialize;
 
 use super::dryrun::request_words;
-use crate::mig::{Catalog, Occupancy};
-use crate::model::{Cluster, Gpu, Instance, Knowledge, Node, Pod, PodKey, PoolKind};
-use crate::solver::{Fragmentation, Scores, whole_gpu_fragmentation};
+use super::fragmentation::FreeView;
+use crate::mig::{Catalog, Occupancy, ProfileName};
+use crate::model::{Gpu, Instance, Knowledge, Node, Pod, PodKey, PoolKind};
+use crate::solver::Scores;
 
 /// The whole cluster.
 #[derive(Debug, Serialize)]
@@ -146,11 +145,7 @@ fn pools(node: &Node) -> Vec<PoolView> {
         |gpu: &Gpu| !gpu.is_dynamic && gpu.instances.iter().any(|instance| instance.pod.is_some());
     let is_reported = node.gpus.iter().any(holds_known);
     let view = |(facts, pool): (&crate::model::PoolFacts, &crate::model::Pool)| {
-        let (kind, profile, replicas) = match &facts.kind {
-            PoolKind::Whole => ("whole", None, None),
-            PoolKind::Partition(profile) => ("partition", Some(profile), None),
-            PoolKind::Replica { replicas, of } => ("replica", of.as_ref(), Some(*replicas)),
-        };
+        let (kind, profile, replicas) = kind_words(&facts.kind);
         let holdings = pool.holdings.iter();
         PoolView {
             resource: facts.resource.to_string(),
@@ -214,104 +209,11 @@ pub fn drawing(gpu: &Gpu) -> String {
     slices.into_iter().collect()
 }
 
-/// Memory slices of one GPU or of many, on the axis of their models (A100: 8, A30: 4, RTX PRO 6000: 4).
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct FreeView {
-    total_memory_slices: u32,
-    used_memory_slices: u32,
-    free_memory_slices: u32,
-    usable_memory_slices: u32,
-    stranded_memory_slices: u32,
-    /// Expected free memory slices that a request drawn from the demand cannot use.
-    fragmentation_cost: f64,
-}
-
-impl FreeView {
-    fn new(of: Fragmentation) -> Self {
-        Self {
-            total_memory_slices: of.total,
-            used_memory_slices: of.used,
-            free_memory_slices: of.free,
-            usable_memory_slices: of.usable,
-            stranded_memory_slices: of.stranded,
-            fragmentation_cost: of.cost,
-        }
-    }
-
-    fn add(&mut self, of: Fragmentation) {
-        self.total_memory_slices += of.total;
-        self.used_memory_slices += of.used;
-        self.free_memory_slices += of.free;
-        self.usable_memory_slices += of.usable;
-        self.stranded_memory_slices += of.stranded;
-        self.fragmentation_cost += of.cost;
-    }
-}
-
-/// Where the cluster's capacity is, and where it is lost.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FragmentationView {
-    generation: u64,
-    all: Capacity,
-    by_model: BTreeMap<String, Capacity>,
-}
-
-/// Capacity of one GPU model, or of all.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Capacity {
-    dynamic_gpus: u32,
-    closed_gpus: u32,
-    dynamic: FreeView,
-    /// Counted devices by resource name.
-    pools: BTreeMap<String, PoolCapacity>,
-}
-
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PoolCapacity {
-    capacity: u32,
-    used: u32,
-    free: u32,
-    /// Expected free GPUs that a multi-GPU job drawn from the demand cannot use; whole devices only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fragmentation_gpus: Option<f64>,
-}
-
-impl FragmentationView {
-    /// Sums over a cluster.
-    pub fn new(cluster: &Cluster, scores: &Scores, generation: u64) -> Self {
-        let mut view = Self { generation, ..Self::default() };
-        for node in cluster.by_name() {
-            let product = if node.facts.product.is_empty() { "unknown" } else { &node.facts.product };
-            let of_product = view.by_model.entry(product.to_owned()).or_default();
-            for capacity in [&mut view.all, of_product] {
-                capacity.add(node, scores);
-            }
-        }
-        view.by_model.retain(|_, capacity| capacity.dynamic_gpus > 0 || !capacity.pools.is_empty());
-        view
-    }
-}
-
-impl Capacity {
-    fn add(&mut self, node: &Node, scores: &Scores) {
-        for gpu in node.dynamic_gpus() {
-            self.dynamic_gpus += 1;
-            self.closed_gpus += u32::from(gpu.occupancy == Occupancy::CLOSED);
-            self.dynamic.add(scores.fragmentation(gpu.occupancy));
-        }
-        for (facts, pool) in node.pools().filter(|(facts, pool)| facts.capacity > 0 || pool.used > 0) {
-            let sum = self.pools.entry(facts.resource.to_string()).or_default();
-            let free = facts.capacity.saturating_sub(pool.used);
-            sum.capacity = sum.capacity.saturating_add(facts.capacity);
-            sum.used = sum.used.saturating_add(pool.used);
-            sum.free = sum.free.saturating_add(free);
-            if facts.kind == PoolKind::Whole {
-                *sum.fragmentation_gpus.get_or_insert(0.0) += whole_gpu_fragmentation(free);
-            }
-        }
+/// What one unit of a pool is: kind, MIG profile, shares per device.
+pub(super) fn kind_words(kind: &PoolKind) -> (&'static str, Option<&ProfileName>, Option<u32>) {
+    match kind {
+        PoolKind::Whole => ("whole", None, None),
+        PoolKind::Partition(profile) => ("partition", Some(profile), None),
+        PoolKind::Replica { replicas, of } => ("replica", of.as_ref(), Some(*replicas)),
     }
 }
