@@ -339,6 +339,8 @@ struct NodeCase {
     node: Arc<Node>,
     /// GPUs on which something may be placed, by index.
     boards: BTreeMap<u16, (&'static Model, Board)>,
+    /// The other GPUs, by index.
+    closed: BTreeMap<u16, &'static Model>,
 }
 
 impl NodeCase {
@@ -355,7 +357,8 @@ impl NodeCase {
         } else {
             NodeFacts { dynamic: dynamic(&name, random_model(first), of_tangram).dynamic, ..facts }
         };
-        let (mut boards, mut reported, mut bound) = (BTreeMap::new(), Vec::new(), pods.to_vec());
+        let (mut boards, mut closed) = (BTreeMap::new(), BTreeMap::new());
+        let (mut reported, mut bound) = (Vec::new(), pods.to_vec());
         for (index, case) in indices.zip(cases) {
             let model = random_model(case.model);
             let mut board = model.empty();
@@ -381,10 +384,12 @@ impl NodeCase {
             reported.push(facts);
             if case.state == State::Open {
                 boards.insert(index, (model, board));
+            } else {
+                closed.insert(index, model);
             }
         }
         let node = Node::new(shared(facts), Some(shared(report(reported))), bound);
-        Self { node: shared(node), boards }
+        Self { node: shared(node), boards, closed }
     }
 
     fn boards(&self) -> Vec<Board> {
@@ -452,6 +457,39 @@ fn several_instances_fit_exactly_where_a_search_of_all_places_finds_room() {
     assert!(fitting.get() > 1000 && refused.get() > 1000, "{} fit, {} do not", fitting.get(), refused.get());
 }
 
+#[test]
+fn one_query_answers_every_node_as_if_it_were_the_only_one() {
+    // Nodes of one model that differ in little: what is remembered of one must not be taken for another.
+    let inputs = (vec(gpu_cases(3), 2..8), vec(want_case(), 2..=5));
+    check(10, 1500, &inputs, |(mut nodes, asked)| {
+        let first = nodes[0][0].model;
+        nodes.iter_mut().flatten().for_each(|gpu| gpu.model = first);
+        let wants: Vec<Want> = asked.iter().map(|asked| asked.want(&[first])).collect();
+        let pod = pod("asks", &wants);
+        let mut cluster = Cluster::default();
+        let mut cases = Vec::new();
+        for (number, gpus) in nodes.iter().enumerate() {
+            let case = NodeCase::new(cluster::node(&format!("n{number}")), gpus, &[]);
+            cases.push((cluster.put(case.node.clone()), case));
+        }
+        let query = Query::new(&cluster, scores(), &pod.request, Policy::Pack);
+        for (index, case) in &cases {
+            let cost = evaluate(cluster.row(*index), &query);
+            let boards = case.boards();
+            prop_assert_eq!(
+                cost.is_ok(),
+                fits(&boards, &wants),
+                "{:?} with {:?}: {:?}",
+                boards,
+                &wants,
+                cost
+            );
+            prop_assert_eq!(&cost, &ask(&case.node, &pod, Policy::Pack).0);
+        }
+        Ok(())
+    });
+}
+
 /// What the GPUs lost, in KiB, by the formula.
 fn regret(
     before: &BTreeMap<u16, (&'static Model, Board)>,
@@ -507,29 +545,51 @@ fn an_absurd_number_of_devices_has_a_price_too() {
 // ---------------------------------------------------------------------------------------------------------
 // The checker.
 
-/// A device of a random decision: honest ones keep all rules as long as there is room.
+/// A device of a random decision.
 #[derive(Debug, Clone)]
 struct DeviceCase {
-    is_honest: bool,
+    honesty: Honesty,
     gpu: usize,
     profile: usize,
     start: usize,
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Honesty {
+    /// Keeps every rule as long as there is room.
+    Honest,
+    /// The right profile at a listed start, on any GPU and whatever is there.
+    OnAnyGpu,
+    Arbitrary,
+}
+
 impl DeviceCase {
     /// GPU, profile and start for a want.
     fn choose(&self, case: &NodeCase, want: &Want) -> (u16, String, u8) {
-        let honest = case.boards.iter().flat_map(|(&gpu, (model, board))| {
-            let starts =
-                |profile: usize| board.starts(profile).into_iter().map(move |start| (gpu, profile, start));
-            let places = model.serving(want).into_iter().flat_map(starts);
-            places
-                .map(|(gpu, profile, start)| (gpu, model.profiles[profile].name.clone(), start))
-                .collect::<Vec<_>>()
-        });
-        let honest: Vec<_> = honest.collect();
-        if let (true, Some(choice)) = (self.is_honest, self.start.checked_rem(honest.len())) {
-            return honest[choice].clone();
+        let places = |gpu: u16, model: &'static Model, starts: &dyn Fn(usize) -> Vec<u8>| -> Vec<_> {
+            let of = |profile: usize| starts(profile).into_iter().map(move |start| (profile, start));
+            let places = model.serving(want).into_iter().flat_map(of);
+            places.map(|(profile, start)| (gpu, model.profiles[profile].name.clone(), start)).collect()
+        };
+        let choices: Vec<(u16, String, u8)> = match self.honesty {
+            Honesty::Honest => {
+                let boards = case.boards.iter();
+                boards
+                    .flat_map(|(&gpu, (model, board))| places(gpu, model, &|profile| board.starts(profile)))
+                    .collect()
+            }
+            Honesty::OnAnyGpu => {
+                let open = case.boards.iter().map(|(&gpu, (model, _))| (gpu, *model));
+                let all = open.chain(case.closed.iter().map(|(&gpu, model)| (gpu, *model)));
+                all.flat_map(|(gpu, model)| {
+                    places(gpu, model, &|profile| model.profiles[profile].starts.clone())
+                })
+                .collect()
+            }
+            Honesty::Arbitrary => Vec::new(),
+        };
+        if let Some(choice) = self.start.checked_rem(choices.len()) {
+            return choices[choice].clone();
         }
         let model = random_model(self.gpu);
         let profile = &model.profiles[self.profile.rem_euclid(model.profiles.len())];
@@ -539,9 +599,10 @@ impl DeviceCase {
 }
 
 fn device_case() -> impl Strategy<Value = DeviceCase> {
-    let is_honest = prop_oneof![6 => Just(true), 1 => Just(false)];
-    let parts = (is_honest, any::<usize>(), any::<usize>(), any::<usize>());
-    parts.prop_map(|(is_honest, gpu, profile, start)| DeviceCase { is_honest, gpu, profile, start })
+    let honesty =
+        prop_oneof![6 => Just(Honesty::Honest), 1 => Just(Honesty::OnAnyGpu), 1 => Just(Honesty::Arbitrary)];
+    let parts = (honesty, any::<usize>(), any::<usize>(), any::<usize>());
+    parts.prop_map(|(honesty, gpu, profile, start)| DeviceCase { honesty, gpu, profile, start })
 }
 
 #[test]

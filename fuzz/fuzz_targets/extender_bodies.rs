@@ -253,7 +253,8 @@ struct MetaPod {
 fn preempt(context: Context<'_>, body: &[u8]) {
     let Ok(args) = PreemptionArgs::parse(body, 100_000) else { return };
     let answer = extender::preempt(context, &args);
-    let again = extender::preempt(context, &PreemptionArgs::parse(body, 100_000).expect("it was read before"));
+    let again =
+        extender::preempt(context, &PreemptionArgs::parse(body, 100_000).expect("it was read before"));
     let pod = wire::pod(&args.pod, context.dialect);
     let (answer, again, pod) = match (answer, again, pod) {
         (Ok(answer), Ok(again), Ok(pod)) => (answer, again, pod),

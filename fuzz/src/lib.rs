@@ -7,7 +7,8 @@ use std::sync::{Arc, LazyLock};
 use tangram::cache::{Cache, Event};
 use tangram::mig::{Catalog, Occupancy};
 use tangram::model::{Cluster, Gpu, Node, Placement, Pod, Policy};
-use tangram::solver::{Query, Scores, place, verify};
+use tangram::plan::{NoPlace, Refusers};
+use tangram::solver::{Query, Refusal, Scores, place, verify};
 use tangram::wire::{Dialect, cluster_events};
 
 mod mutate;
@@ -70,6 +71,19 @@ pub fn check_place(cluster: &Cluster, node: &Node, pod: &Pod, query: &Query<'_>)
         panic!("{} on {}: {violation}", pod.key, node.facts.name);
     }
     placement
+}
+
+/// Checks that a pod without a place has a reason on every node, and that none of them is a defect.
+pub fn check_refused(refused: &NoPlace, cluster: &Cluster) {
+    let is_defect = |refusal: &&Refusal| matches!(refusal, Refusal::Invalid(_));
+    assert_eq!(refused.refusals.keys().find(is_defect), None);
+    let refusers: usize = refused.refusals.values().map(|nodes| nodes.count).sum();
+    assert_eq!(refusers, cluster.len(), "every node refuses for one reason");
+    for nodes in refused.refusals.values() {
+        let known = nodes.first.iter().filter(|name| cluster.get(name).is_some()).count();
+        assert_eq!(known, nodes.count.min(Refusers::NAMED_MAX), "a reason names the nodes that give it");
+        assert!(nodes.first.is_sorted_by(|a, b| a < b), "names come sorted, each once");
+    }
 }
 
 /// Checks what must hold of every node, whatever was said about it.
