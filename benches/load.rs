@@ -41,19 +41,23 @@ fn main() {
     let (address, events) = start_tangram();
     let noop = Noop::start();
     println!(
-        "{:26} {:>10} {:>10} {:>10}   {:>10} {:>10}",
-        "", "p50 ms", "p99 ms", "max ms", "noop p50", "ratio p50"
+        "{:26} {:>10} {:>10} {:>10}   {:>10} {:>10} {:>10}",
+        "", "p50 ms", "p99 ms", "max ms", "noop p50", "noop p99", "ratio p50"
     );
     for (name, request) in &requests {
         let ours = latencies(address, request);
         let theirs = noop.as_ref().map(|noop| latencies(noop.address, request));
+        let of_noop = |percent| {
+            theirs.as_ref().map_or("-".to_owned(), |theirs| format!("{:.3}", percentile(theirs, percent)))
+        };
         let ratio = theirs.as_ref().map(|theirs| percentile(theirs, 50) / percentile(&ours, 50));
         println!(
-            "{name:26} {:10.3} {:10.3} {:10.3}   {:>10} {:>10}",
+            "{name:26} {:10.3} {:10.3} {:10.3}   {:>10} {:>10} {:>10}",
             percentile(&ours, 50),
             percentile(&ours, 99),
             percentile(&ours, 100),
-            theirs.map_or("-".to_owned(), |theirs| format!("{:.3}", percentile(&theirs, 50))),
+            of_noop(50),
+            of_noop(99),
             ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.1}x")),
         );
     }

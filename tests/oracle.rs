@@ -693,6 +693,24 @@ fn the_checker_names_the_rule_that_a_decision_breaks() {
     counted.counted = vec![("nvidia.com/gpu".into(), 3)];
     let over = Violation::OverCapacity { resource: "nvidia.com/gpu".to_owned(), count: 3, free: 2 };
     assert_eq!(verify(&node, &counted, &Placement::default()), Err(over));
+
+    // What else may be on a GPU nobody knows: an instance that the table does not have, or pods with more
+    // of the device plugin's GPUs than there are.
+    let asks = pod("asks", &[want("1g.10gb")]).request;
+    let at_0 = cluster::placement(&[(0, "1g.10gb", 0)]);
+    let facts = || NodeFacts { pools: vec![pool("nvidia.com/gpu", 2)], ..dynamic("n", model, [0]) };
+    for (profile, start) in [("1g.11gb", 4), ("3g.40gb", 2), ("7g.80gb", 255)] {
+        let odd = report(vec![gpu(0, model, vec![live(profile, start, None)])]);
+        let node = Node::new(shared(facts()), Some(shared(odd)), Vec::new());
+        assert_eq!(
+            verify(&node, &asks, &at_0),
+            Err(Violation::UnusableGpu { gpu: 0 }),
+            "{profile} at {start}"
+        );
+    }
+    let holder = Pod { request: counted, ..pod("holder", &[]) }.bound_to("n".into(), Placement::default());
+    let node = Node::new(shared(facts()), None, vec![shared(holder)]);
+    assert_eq!(verify(&node, &asks, &at_0), Err(Violation::UnusableGpu { gpu: 0 }));
 }
 
 // ---------------------------------------------------------------------------------------------------------

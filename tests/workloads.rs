@@ -342,6 +342,8 @@ struct Memory {
     reports: BTreeMap<Arc<str>, Arc<GpuReport>>,
     pods: BTreeMap<PodKey, Arc<Pod>>,
     pods_max: usize,
+    /// Whether the model stands for the agents too: with a pod go the instances that are reported as its.
+    is_embedded: bool,
     /// Pods as binds of this run left them: the places that their containers really have.
     decided: BTreeMap<PodKey, Arc<Pod>>,
 }
@@ -394,17 +396,35 @@ impl Memory {
                 let is_one_too_many = known.is_none() && self.pods.len() >= self.pods_max;
                 !is_bound && !is_one_too_many && replace(&mut self.pods, &pod.key, Some(pod.clone()))
             }
-            Event::PodDeleted(key) => self.pods.remove(key).is_some(),
+            Event::PodDeleted(key) => self.delete(key),
             Event::Reset(kind, live) => {
                 let is_live = |name: &Arc<str>| live.iter().any(|key| key.name == *name);
                 match kind {
                     ResetKind::Nodes => retain(&mut self.facts, is_live),
                     ResetKind::Reports => retain(&mut self.reports, is_live),
-                    ResetKind::Pods => retain(&mut self.pods, |key| live.contains(key)),
+                    ResetKind::Pods => {
+                        let gone: Vec<PodKey> =
+                            self.pods.keys().filter(|key| !live.contains(key)).cloned().collect();
+                        gone.iter().filter(|key| self.delete(key)).count() > 0
+                    }
                 }
             }
             Event::Bind { .. } => unreachable!("a bind is not a fact"),
         }
+    }
+
+    fn delete(&mut self, key: &PodKey) -> bool {
+        let Some(pod) = self.pods.remove(key) else { return false };
+        let report =
+            pod.node.as_ref().filter(|_| self.is_embedded).and_then(|node| self.reports.get_mut(node));
+        if let Some(report) = report {
+            let mut left = GpuReport::clone(report);
+            let is_other = |instance: &InstanceReport| instance.pod.as_ref() != Some(key);
+            left.gpus.iter_mut().for_each(|gpu| gpu.instances.retain(is_other));
+            left.wanted.retain(|(_, instance)| is_other(instance));
+            *report = shared(left);
+        }
+        true
     }
 
     /// The pods of a node, sorted by key.
@@ -894,10 +914,11 @@ fn check_placement(node: &Node, pod: &Pod, placement: &Placement) -> TestCaseRes
 #[test]
 fn whatever_happens_in_whatever_order_the_model_follows_from_what_is_left() {
     let (bound, not_bound) = (Cell::new(0), Cell::new(0));
-    let inputs = (steps(60), 3..=PODS, any::<u64>());
-    check(6, 6000, &inputs, |(steps, pods_max, order)| {
-        let mut cache = new_cache(pods_max);
-        let mut memory = Memory { pods_max, ..Memory::default() };
+    let inputs = (steps(60), 3..=PODS, any::<bool>(), any::<u64>());
+    check(6, 6000, &inputs, |(steps, pods_max, is_embedded, order)| {
+        let cache = new_cache(pods_max);
+        let mut cache = if is_embedded { cache.embedded() } else { cache };
+        let mut memory = Memory { pods_max, is_embedded, ..Memory::default() };
         let mut history: Vec<Event> = Vec::new();
         for step in &steps {
             let event = match step {
@@ -1240,6 +1261,43 @@ fn a_pod_bound_to_a_node_that_comes_later_is_there_when_the_node_is() {
     assert_eq!(cache.apply(Event::PodDeleted(key("early"))), Outcome::Changed);
     assert_eq!(cache.apply(Event::PodDeleted(key("early"))), Outcome::Unchanged);
     assert_eq!(mask(&cache, 0), Some(0));
+}
+
+#[test]
+fn a_pod_of_which_nobody_says_where_it_is_is_where_the_driver_would_have_put_it() {
+    for (profile, start, used) in [
+        ("1g.10gb", 6, 0b100_0000),
+        ("1g.20gb", 6, 0b1100_0000),
+        ("2g.20gb", 4, 0b11_0000),
+        ("3g.40gb", 4, 0b1111_0000),
+    ] {
+        let bound = Pod { node: Some("n".into()), ..pod("p", &[want(profile)]) };
+        let cache = a100(2, vec![bound]);
+        assert_eq!(holders(&cache, 0), [(start, "p".to_owned(), Knowledge::Assumed)], "{profile}");
+        assert_eq!((mask(&cache, 0), mask(&cache, 1)), (Some(used), Some(0)));
+        assert_eq!(the_node(&cache).problems, []);
+    }
+}
+
+#[test]
+fn a_pod_of_which_nobody_says_where_it_is_has_the_free_instance_of_its_kind() {
+    let bound = |name: &str, profile| Pod { node: Some("n".into()), ..pod(name, &[want(profile)]) };
+    let mut cache = a100(1, vec![bound("p", "3g.40gb"), bound("q", "1g.10gb")]);
+    let instances = vec![live("3g.40gb", 0, None), live("1g.10gb", 5, Some("r"))];
+    cache.apply(Event::Report("n".into(), Some(shared(report(vec![gpu(0, model("a100-80gb"), instances)])))));
+    let assumed = |start, pod: &str| (start, pod.to_owned(), Knowledge::Assumed);
+    let known = (5, "r".to_owned(), Knowledge::Known);
+    assert_eq!(holders(&cache, 0), [assumed(0, "p"), known, assumed(6, "q")]);
+}
+
+#[test]
+fn what_the_scheduler_wants_is_held_before_it_exists() {
+    let mut cache = a100(1, vec![]);
+    let wanted = InstanceReport { uuid: None, ..live("3g.40gb", 4, Some("p")) };
+    let report = GpuReport { wanted: vec![(0, wanted)], ..report(vec![gpu(0, model("a100-80gb"), vec![])]) };
+    cache.apply(Event::Report("n".into(), Some(shared(report))));
+    assert_eq!(holders(&cache, 0), [(4, "p".to_owned(), Knowledge::Known)]);
+    assert_eq!(mask(&cache, 0), Some(0xF0));
 }
 
 #[test]
