@@ -7,6 +7,7 @@
 //! Tangram serves a file here, the same objects that the API server holds.
 
 #[path = "common/plane/mod.rs"]
+#[expect(dead_code, reason = "each test file uses what it needs of the harness")]
 mod plane;
 
 use std::collections::BTreeMap;

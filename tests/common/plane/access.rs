@@ -1,6 +1,7 @@
 //! What lets a program into the API server: an address, a certificate, a token.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
@@ -12,15 +13,14 @@ use serde_json::json;
 
 /// The administrator's token. No secret: the server listens on the loopback
 /// device, for the time of a test, and runs nothing.
-const TOKEN: &str = "tangram-tests";
+pub(super) const TOKEN: &str = "tangram-tests";
 
 /// The files of one plane that say who may do what.
 #[derive(Debug)]
 pub(super) struct Access {
-    /// The only user: the administrator.
+    /// The administrator, and the users that a test adds.
     pub(super) tokens: PathBuf,
-    /// Signs the tokens of service accounts. Nothing uses them, but the API
-    /// server does not start without.
+    /// Signs the tokens of service accounts.
     pub(super) service_account_key: PathBuf,
     /// The other half of it.
     pub(super) service_account_public_key: PathBuf,
@@ -47,27 +47,49 @@ impl Access {
         Ok(access)
     }
 
-    /// Makes the kubeconfig file and a client from it. Fails until the API
-    /// server on `port` has written its certificate.
+    /// Makes the administrator's kubeconfig file and a client from it. Fails
+    /// until the API server on `port` has written its certificate.
     pub(super) async fn client(&self, port: u16) -> Result<Client> {
-        let authority = self.certificates.join("apiserver.crt");
         // The key is the second of the two files that the server writes.
         fs::metadata(self.certificates.join("apiserver.key"))?;
-        let named = |kind: &str, value| json!([{ "name": "tests", kind: value }]);
-        let server = format!("https://127.0.0.1:{port}");
-        let kubeconfig = json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": named("cluster", json!({ "server": server, "certificate-authority": authority })),
-            "users": named("user", json!({ "token": TOKEN })),
-            "contexts": named("context", json!({ "cluster": "tests", "user": "tests" })),
-            "current-context": "tests",
-        });
-        fs::write(&self.kubeconfig, kubeconfig.to_string())?;
-        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        Ok(Client::try_from(config)?)
+        write_kubeconfig(&self.kubeconfig, port, &self.authority(), TOKEN)?;
+        client_of(&self.kubeconfig).await
     }
+
+    /// What signed the API server's certificate: it did so itself.
+    pub(super) fn authority(&self) -> PathBuf {
+        self.certificates.join("apiserver.crt")
+    }
+
+    /// Adds a user whom the next start of the API server knows.
+    pub(super) fn add_user(&self, token: &str, name: &str, groups: &[&str]) -> Result<()> {
+        let mut tokens = OpenOptions::new().append(true).open(&self.tokens)?;
+        writeln!(tokens, "{token},{name},{name},\"{}\"", groups.join(",")).context("adding a user")
+    }
+}
+
+/// Writes a kubeconfig file for the server on `port` of the loopback device.
+pub(super) fn write_kubeconfig(path: &Path, port: u16, authority: &Path, token: &str) -> Result<()> {
+    let named = |kind: &str, value| json!([{ "name": "tests", kind: value }]);
+    let server = format!("https://127.0.0.1:{port}");
+    let kubeconfig = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": named("cluster", json!({ "server": server, "certificate-authority": authority })),
+        "users": named("user", json!({ "token": token })),
+        "contexts": named("context", json!({ "cluster": "tests", "user": "tests" })),
+        "current-context": "tests",
+    });
+    fs::write(path, kubeconfig.to_string()).with_context(|| format!("writing {}", path.display()))
+}
+
+/// A client as a kubeconfig file describes it. It does not repeat a request
+/// that failed: a test that makes a server fail wants to see it.
+pub(super) async fn client_of(kubeconfig: &Path) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
 }
 
 /// A port of the loopback device that nobody listens on right now. Somebody may

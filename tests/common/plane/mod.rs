@@ -2,28 +2,32 @@
 //! asked for, a scheduler.
 //!
 //! Each [`Plane`] has its own processes, its own folder and its own port, so
-//! tests run beside each other. etcd talks over a socket in the folder. No
-//! controller manager and no kubelet run: nodes are objects that a test writes,
-//! and a bound pod stays as it is until the test says otherwise.
+//! tests run beside each other. etcd talks over a socket in the folder. Nodes are
+//! objects that a test writes, and a bound pod stays as it is, unless the test
+//! starts [`controllers`] that change them.
 //!
 //! A helper that cannot do its work panics: a test has nothing else to do with
 //! such an error than to fail with its text.
 
 mod access;
+mod apiserver;
+pub(crate) mod apply;
 mod binaries;
+pub(crate) mod controllers;
 mod objects;
 mod process;
 mod tangram;
+pub(crate) mod users;
 
 use std::ffi::OsString;
 use std::fmt::Debug;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
-use hyper::Request;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Resource};
 use serde::Serialize;
@@ -31,7 +35,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use access::{Access, free_port};
+use access::Access;
+use apiserver::{ApiServer, start_etcd};
 use binaries::program;
 use process::Process;
 
@@ -41,9 +46,6 @@ pub(crate) use tangram::Tangram;
 /// How long a program of the plane may take to be ready. It takes seconds on an
 /// idle machine; one with every core taken by other tests needs the rest.
 const START: Duration = Duration::from_mins(2);
-
-/// How often a new port is tried after somebody else took the one chosen.
-const PORTS: usize = 5;
 
 /// How long the scheduler may take over one pod. It takes a tenth of a second;
 /// the rest is for a full machine and for a pod that is tried again.
@@ -57,9 +59,10 @@ pub(crate) struct Plane {
     client: Client,
     access: Access,
     // Ended before the folder they write to goes: fields are dropped in order.
-    _apiserver: Process,
+    apiserver: ApiServer,
     _etcd: Process,
     dir: TempDir,
+    files: AtomicUsize,
 }
 
 /// A running kube-scheduler. Dropping it kills it.
@@ -79,21 +82,24 @@ impl Plane {
         let socket = format!("unix://{}", dir.path().join("etcd.sock").display());
         let etcd = start_etcd(dir.path(), &socket)?;
         let access = Access::write(dir.path())?;
-        for _ in 0..PORTS {
-            let port = free_port()?;
-            let mut apiserver = start_apiserver(dir.path(), &socket, &access, port)?;
-            match ready(&mut apiserver, &access, port).await {
-                Ok(client) => return Ok(Self { client, access, _apiserver: apiserver, _etcd: etcd, dir }),
-                Err(_) if apiserver.said("address already in use") => (),
-                Err(error) => return Err(error),
-            }
-        }
-        Err(anyhow!("{PORTS} ports in a row were taken by others"))
+        let (apiserver, client) = ApiServer::start(dir.path(), &socket, &access).await?;
+        Ok(Self { client, access, apiserver, _etcd: etcd, dir, files: AtomicUsize::new(0) })
     }
 
     /// A client with every right.
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// For programs: how to reach this plane with every right.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.access.kubeconfig.clone()
+    }
+
+    /// The path of a file in the plane's folder that nobody else writes.
+    fn new_file(&self, what: &str, extension: &str) -> PathBuf {
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        self.dir.path().join(format!("{what}-{number}.{extension}"))
     }
 
     /// Starts a scheduler with a `KubeSchedulerConfiguration`, to which only how
@@ -114,7 +120,7 @@ impl Plane {
         // What is tried for each pod begins to be logged at this level.
         let arguments = [flag("config", &path), "--secure-port=0".into(), "--v=3".into()];
         let mut process =
-            Process::start("kube-scheduler", self.dir.path(), program("kube-scheduler")?, arguments)?;
+            Process::start("kube-scheduler", self.dir.path(), &program("kube-scheduler")?, arguments)?;
         // Past this line the configuration was read and found valid.
         process.line("Starting Kubernetes Scheduler", START).await?;
         Ok(Scheduler { _process: process })
@@ -219,56 +225,6 @@ pub(crate) async fn wait_until<T>(
     let found = found.await.ok();
     assert!(found.is_some(), "{what}: not within {limit:?}");
     found.expect("asserted above")
-}
-
-fn start_etcd(dir: &Path, socket: &str) -> Result<Process> {
-    let peers = format!("unix://{}", dir.join("etcd-peers.sock").display());
-    let arguments = [
-        flag("data-dir", dir.join("etcd")),
-        flag("listen-client-urls", socket),
-        flag("listen-peer-urls", peers),
-        // Must look like an address. A single member never uses it.
-        "--advertise-client-urls=http://localhost:2379".into(),
-        // The data lives as long as the test.
-        "--unsafe-no-fsync".into(),
-        "--log-level=warn".into(),
-    ];
-    Process::start("etcd", dir, program("etcd")?, arguments)
-}
-
-fn start_apiserver(dir: &Path, etcd: &str, access: &Access, port: u16) -> Result<Process> {
-    let arguments = [
-        flag("etcd-servers", etcd),
-        "--bind-address=127.0.0.1".into(),
-        // Otherwise the machine must have a network beyond the loopback device.
-        "--advertise-address=127.0.0.1".into(),
-        "--endpoint-reconciler-type=none".into(),
-        flag("secure-port", port.to_string()),
-        flag("cert-dir", &access.certificates),
-        flag("token-auth-file", &access.tokens),
-        flag("service-account-key-file", &access.service_account_public_key),
-        flag("service-account-signing-key-file", &access.service_account_key),
-        "--service-account-issuer=https://kubernetes.default.svc".into(),
-        "--authorization-mode=RBAC".into(),
-        // The first refuses pods without an account that only the controller
-        // manager makes; the second taints new nodes until it takes that off.
-        "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition".into(),
-    ];
-    Process::start("kube-apiserver", dir, program("kube-apiserver")?, arguments)
-}
-
-/// Waits until the API server takes pods, and returns a client of it.
-async fn ready(apiserver: &mut Process, access: &Access, port: u16) -> Result<Client> {
-    let client = apiserver.until("to write its certificate", START, async || access.client(port).await.ok());
-    let client = client.await?;
-    let answers = async || {
-        let request = Request::get("/readyz").body(Vec::new()).ok()?;
-        client.request_text(request).await.ok()?;
-        // Made by the server itself, a moment after it calls itself ready.
-        Api::<Namespace>::all(client.clone()).get("default").await.ok()
-    };
-    apiserver.until("to be ready", START, answers).await?;
-    Ok(client)
 }
 
 fn flag(name: &str, value: impl Into<OsString>) -> OsString {

@@ -3,11 +3,12 @@
 use std::ffi::OsStr;
 use std::fmt::{self, Display};
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
 /// Runs the program given as arguments until it ends or standard input closes.
 ///
@@ -19,6 +20,7 @@ const LEASH: &str = r#"
 exec 3<&0
 "$@" </dev/null 3<&- &
 program=$!
+echo "$program" >"$LEASH_PID"
 exec 2>/dev/null
 { read -r _ <&3; kill -9 "$program"; } &
 watcher=$!
@@ -27,6 +29,10 @@ status=$?
 kill "$watcher"
 exit "$status"
 "#;
+
+/// How long a program may take to end after it was asked to. Those that finish
+/// their requests first take seconds, a full machine takes the rest.
+const END: Duration = Duration::from_mins(1);
 
 /// How many lines of a log are worth reading in a failed test's output.
 const TAIL_LINES: usize = 30;
@@ -42,6 +48,8 @@ pub(crate) struct Process {
     name: &'static str,
     child: Child,
     log: PathBuf,
+    /// Holds the number of the program itself: `child` is what keeps it.
+    pid: PathBuf,
 }
 
 impl Process {
@@ -52,18 +60,27 @@ impl Process {
         I: IntoIterator<Item: AsRef<OsStr>>,
     {
         let log = dir.join(name).with_extension("log");
+        let pid = dir.join(name).with_extension("pid");
+        // One of an earlier process of this name would be taken for the new one's.
+        match fs::remove_file(&pid) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).context("an old pid file");
+            }
+            _ => (),
+        }
         let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
         let child = Command::new("sh")
             .args(["-c", LEASH, "leash"])
             .arg(program)
             .args(arguments)
             .current_dir(dir)
+            .env("LEASH_PID", &pid)
             .stdin(Stdio::piped())
             .stdout(output.try_clone().context("sharing the log")?)
             .stderr(output)
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
-        Ok(Self { name, child, log })
+        Ok(Self { name, child, log, pid })
     }
 
     /// Waits until `probe` finds something. Fails, with the end of the log, when
@@ -110,6 +127,45 @@ impl Process {
             complete.lines().find(|line| line.contains(text)).map(str::to_owned)
         })
         .await
+    }
+
+    /// Sends a signal, by its name without `SIG`, to the program.
+    pub(super) async fn signal(&mut self, signal: &str) -> Result<()> {
+        let file = self.pid.clone();
+        let written = async || fs::read_to_string(&file).ok()?.strip_suffix('\n').map(str::to_owned);
+        let pid = self.until("to run", END, written).await?;
+        let sent = Command::new("kill").args(["-s", signal, &pid]).status().context("running kill")?;
+        ensure!(sent.success(), "{} took no {signal}: kill ended with {sent}", self.name);
+        Ok(())
+    }
+
+    /// Waits until the program has ended, after whatever made it end.
+    pub(super) async fn ended(&mut self) -> Result<ExitStatus> {
+        let ended = async {
+            loop {
+                if let Some(status) = self.child.try_wait().transpose() {
+                    return status;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let ended = tokio::time::timeout(END, ended).await;
+        let status =
+            ended.map_err(|_| anyhow!("{} did not end within {END:?}\n{}", self.name, self.tail()))?;
+        status.context("asking for its status")
+    }
+
+    /// Asks the program to end, and waits until it has.
+    pub(super) async fn stop(&mut self) -> Result<ExitStatus> {
+        self.signal("TERM").await?;
+        self.ended().await
+    }
+
+    /// Ends the program as a power cut does, and waits until it is gone.
+    pub(super) async fn kill(&mut self) -> Result<()> {
+        self.signal("KILL").await?;
+        self.ended().await?;
+        Ok(())
     }
 
     /// Whether the log contains `text`.

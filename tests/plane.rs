@@ -1,0 +1,194 @@
+//! The harness of the end-to-end tests works: what the other tests take for
+//! granted is shown here, without Tangram where it is not about Tangram.
+
+#[path = "common/plane/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "each test file uses what it needs of the harness")]
+mod plane;
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{Api, DeleteParams, EvictParams, ListParams, PostParams};
+use plane::apply::create_all;
+use plane::controllers::Managed;
+use plane::users::BoundTo;
+use plane::{Plane, fake_node, pod, wait_until};
+
+/// Longer than anything takes that a test waits for, on a machine with all its
+/// cores taken: a test that meets it has failed.
+const LIMIT: Duration = Duration::from_mins(2);
+
+/// A deployment of two pods and a budget that lets one of them go.
+const WORKLOAD: &str = r"
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: web }
+spec:
+  replicas: 2
+  selector: { matchLabels: { app: web } }
+  template:
+    metadata: { labels: { app: web } }
+    spec: { nodeName: n-a, containers: [{ name: main, image: none }] }
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: { name: web }
+spec:
+  minAvailable: 1
+  selector: { matchLabels: { app: web } }
+";
+
+#[tokio::test]
+async fn controllers_and_kwok_keep_pods_and_budgets_in_step() {
+    let plane = Plane::start().await;
+    plane.add_node(&fake_node("n-a", &[], &[], &[])).await;
+    let _controllers = plane.controllers().await;
+    plane.apply_yaml(WORKLOAD).await;
+    let pods = Api::<Pod>::default_namespaced(plane.client());
+    let budgets = Api::<PodDisruptionBudget>::default_namespaced(plane.client());
+    let listed = async || pods.list(&ListParams::default().labels("app=web")).await.unwrap().items;
+    let made = async || (listed().await.len() == 2).then_some(());
+    wait_until("the deployment makes its pods", LIMIT, made).await;
+    let allowed = async || budgets.get("web").await.unwrap().status?.disruptions_allowed;
+    // Nobody has said yet that they run.
+    wait_until("the budget is counted", LIMIT, async || (allowed().await == Some(0)).then_some(())).await;
+
+    let _kwok = plane.kwok().await;
+    wait_until("a disruption is allowed", LIMIT, async || (allowed().await == Some(1)).then_some(())).await;
+
+    let evicted = listed().await.remove(0).metadata;
+    pods.evict(evicted.name.as_deref().unwrap(), &EvictParams::default()).await.unwrap();
+    let replaced = async || {
+        let now = listed().await;
+        let is_gone = now.iter().all(|pod| pod.metadata.uid != evicted.uid);
+        (is_gone && now.len() == 2).then_some(())
+    };
+    wait_until("the evicted pod goes and another one comes", LIMIT, replaced).await;
+
+    // What the deployment owns goes with it.
+    let deployments = Api::<Deployment>::default_namespaced(plane.client());
+    deployments.delete("web", &DeleteParams::default()).await.unwrap();
+    let sets = Api::<ReplicaSet>::default_namespaced(plane.client());
+    let gone = async || {
+        let sets = sets.list(&ListParams::default()).await.unwrap().items;
+        (sets.is_empty() && listed().await.is_empty()).then_some(())
+    };
+    wait_until("all that the deployment made is gone", LIMIT, gone).await;
+}
+
+#[tokio::test]
+async fn kwok_leaves_nodes_alone_that_are_not_its_own() {
+    let plane = Plane::start().await;
+    let mut mine = fake_node("mine", &[], &[], &[]);
+    mine.metadata.annotations = Some([("kwok.x-k8s.io/node".to_owned(), "fake".to_owned())].into());
+    plane.add_node(&mine).await;
+    plane.add_node(&fake_node("other", &[], &[], &[])).await;
+    let _kwok = plane.kwok_for(Managed::Annotated("kwok.x-k8s.io/node=fake")).await;
+    for node in ["other", "mine"] {
+        let mut bound = pod(node, &[]);
+        bound.spec.as_mut().unwrap().node_name = Some(node.to_owned());
+        plane.add_pod(&bound).await;
+    }
+    let phase = async |name: &str| plane.pod(name).await.status.and_then(|status| status.phase);
+    let runs = async || (phase("mine").await.as_deref() == Some("Running")).then_some(());
+    wait_until("the pod on KWOK's node runs", LIMIT, runs).await;
+    assert_eq!(phase("other").await.as_deref(), Some("Pending"));
+}
+
+/// Lets only the named user make config maps, and says who asked otherwise.
+const POLICY: &str = r"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: { name: maps }
+rules:
+- { apiGroups: [''], resources: [configmaps], verbs: [create] }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: { name: maps }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: maps }
+subjects:
+- { apiGroup: rbac.authorization.k8s.io, kind: Group, name: writers }
+- { kind: ServiceAccount, namespace: agents, name: agent }
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: { name: maps }
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+    - { apiGroups: [''], apiVersions: [v1], operations: [CREATE], resources: [configmaps] }
+  validations:
+  - expression: >-
+      'system:masters' in request.userInfo.groups || 'writers' in request.userInfo.groups ||
+      ('authentication.kubernetes.io/node-name' in request.userInfo.extra &&
+      request.userInfo.extra['authentication.kubernetes.io/node-name'][0] == object.metadata.name)
+    message: not the map of your node
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: { name: maps }
+spec: { policyName: maps, validationActions: [Deny] }
+";
+
+#[tokio::test]
+async fn users_have_their_own_rights_and_accounts_their_node() {
+    let plane = Plane::start().await;
+    let writer = plane.user("ann", &["writers", "people"]).await;
+    let reader = plane.user("system:serviceaccount:tangram-system:tangram", &[]).await;
+    plane.add_node(&fake_node("n-a", &[], &[], &[])).await;
+    let mut bound = pod("agent", &[]);
+    bound.metadata.namespace = Some("agents".to_owned());
+    let spec = bound.spec.as_mut().unwrap();
+    spec.node_name = Some("n-a".to_owned());
+    spec.service_account_name = Some("agent".to_owned());
+    let anywhere = plane.service_account_token("agents", "agent", BoundTo::Nothing).await;
+    let by_node = plane.service_account_token("agents", "agent", BoundTo::Node("n-a")).await;
+    let pods = Api::<Pod>::namespaced(plane.client(), "agents");
+    pods.create(&PostParams::default(), &bound).await.unwrap();
+    let by_pod = plane.service_account_token("agents", "agent", BoundTo::Pod("agent")).await;
+    plane.apply_yaml(POLICY).await;
+
+    let make = async |user: &plane::users::User, name: &str| {
+        let mut map = ConfigMap::default();
+        map.metadata.name = Some(name.to_owned());
+        let maps = Api::<ConfigMap>::default_namespaced(user.client.clone());
+        maps.create(&PostParams::default(), &map).await.map(drop).map_err(|error| error.to_string())
+    };
+    // A policy works some time after it was written.
+    let refused = async || make(&anywhere, "n-a").await.err().filter(|why| why.contains("map of your node"));
+    let mut number = 0;
+    wait_until("the policy works", LIMIT, async || {
+        number += 1;
+        make(&anywhere, &format!("probe-{number}")).await.err().filter(|why| why.contains("map of your node"))
+    })
+    .await;
+    assert!(refused().await.is_some());
+    assert!(make(&by_pod, "n-b").await.unwrap_err().contains("map of your node"));
+    make(&by_pod, "n-a").await.unwrap();
+    assert!(make(&by_node, "n-a").await.unwrap_err().contains("already exists"));
+    make(&writer, "any").await.unwrap();
+    let why = make(&reader, "any").await.unwrap_err();
+    let who = "\"system:serviceaccount:tangram-system:tangram\" cannot create resource \"configmaps\"";
+    assert!(why.contains(who), "{why}");
+}
+
+#[tokio::test]
+async fn the_api_server_goes_and_comes_back_as_it_was() {
+    let plane = Plane::start().await;
+    let nodes = Api::<Node>::all(plane.client());
+    let made: Vec<Node> = (0..40).map(|n| fake_node(&format!("n-{n}"), &[], &[], &[])).collect();
+    create_all(&nodes, &made).await;
+    let before = nodes.get("n-7").await.unwrap();
+    plane.stop_apiserver().await;
+    assert!(matches!(nodes.get("n-7").await, Err(kube::Error::Service(_))));
+    plane.start_apiserver().await;
+    assert_eq!(nodes.get("n-7").await.unwrap(), before);
+    plane.kill_apiserver().await;
+    assert!(matches!(nodes.get("n-7").await, Err(kube::Error::Service(_))));
+    plane.start_apiserver().await;
+    assert_eq!(nodes.list(&ListParams::default()).await.unwrap().items.len(), 40);
+}
