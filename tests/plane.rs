@@ -7,14 +7,18 @@ mod plane;
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use k8s_openapi::api::core::v1::{Binding, ConfigMap, Node, ObjectReference, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{Api, DeleteParams, EvictParams, ListParams, PostParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use kube::api::{Api, DeleteParams, EvictParams, ListParams, PostParams, WatchEvent, WatchParams};
 use plane::apply::create_all;
 use plane::controllers::Managed;
+use plane::rules::{Fault, Rule};
 use plane::users::BoundTo;
 use plane::{Plane, fake_node, pod, wait_until};
+use tokio::time::Instant;
 
 /// Longer than anything takes that a test waits for, on a machine with all its
 /// cores taken: a test that meets it has failed.
@@ -191,4 +195,117 @@ async fn the_api_server_goes_and_comes_back_as_it_was() {
     assert!(matches!(nodes.get("n-7").await, Err(kube::Error::Service(_))));
     plane.start_apiserver().await;
     assert_eq!(nodes.list(&ListParams::default()).await.unwrap().items.len(), 40);
+}
+
+#[tokio::test]
+async fn a_link_delays_swallows_and_cuts() {
+    let plane = Plane::start().await;
+    plane.add_node(&fake_node("n-a", &[], &[], &[])).await;
+    let link = plane.link().await;
+    let nodes = Api::<Node>::all(link.admin.client.clone());
+    nodes.get("n-a").await.unwrap();
+
+    link.delay(Duration::from_millis(300));
+    let asked = Instant::now();
+    nodes.get("n-a").await.unwrap();
+    assert!(asked.elapsed() >= Duration::from_millis(600), "there and back took {:?}", asked.elapsed());
+    link.delay(Duration::ZERO);
+
+    // A request in the dark is neither answered nor refused.
+    link.black_hole(true);
+    let mut asking = Box::pin(nodes.get("n-a"));
+    let in_the_dark = tokio::time::timeout(Duration::from_secs(1), &mut asking).await;
+    assert!(in_the_dark.is_err(), "{in_the_dark:?}");
+    link.black_hole(false);
+    asking.await.unwrap();
+
+    let changes = nodes.watch(&WatchParams::default().disable_bookmarks(), "0").await.unwrap();
+    let mut changes = Box::pin(changes);
+    assert!(matches!(changes.next().await, Some(Ok(WatchEvent::Added(_)))));
+    link.refuse(true);
+    link.cut();
+    let ended = tokio::time::timeout(LIMIT, async { while let Some(Ok(_)) = changes.next().await {} }).await;
+    assert!(ended.is_ok(), "the watch goes on after the cut");
+    assert!(matches!(nodes.get("n-a").await, Err(kube::Error::Service(_))));
+    link.refuse(false);
+    nodes.get("n-a").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_proxy_spoils_the_requests_that_a_rule_is_for() {
+    let plane = Plane::start().await;
+    let ann = plane.user("ann", &["people"]).await;
+    let proxy = plane.proxy().await;
+    let client = proxy.link.admin.client.clone();
+    let (nodes, pods) = (Api::<Node>::all(client.clone()), Api::<Pod>::default_namespaced(client));
+
+    // Who asks is passed on, and a watch streams.
+    let other = plane.through(&proxy.link.route, &ann).await;
+    let why = Api::<Node>::all(other.client).get("n-a").await.unwrap_err().to_string();
+    assert!(why.contains("User \"ann\" cannot get resource \"nodes\""), "{why}");
+    let mut changes = Box::pin(nodes.watch(&WatchParams::default().disable_bookmarks(), "0").await.unwrap());
+    for name in ["n-a", "n-b"] {
+        plane.add_node(&fake_node(name, &[], &[], &[])).await;
+        let change = tokio::time::timeout(LIMIT, changes.next()).await.expect("a change streams through");
+        let Some(Ok(WatchEvent::Added(node))) = change else { panic!("{change:?}") };
+        assert_eq!(node.metadata.name.as_deref(), Some(name));
+    }
+
+    // Carried out, and the answer lost: the client cannot know.
+    proxy.rule(Rule::on("POST", "/binding", Fault::LoseAnswer).times(1));
+    plane.add_pod(&pod("lost", &[])).await;
+    let bind = async |name: &str| {
+        let target = ObjectReference { name: Some("n-a".to_owned()), ..ObjectReference::default() };
+        let mut binding = Binding { target, ..Binding::default() };
+        binding.metadata.name = Some(name.to_owned());
+        let bound: Result<Status, _> =
+            pods.create_subresource("binding", name, &PostParams::default(), &binding).await;
+        bound
+    };
+    assert!(matches!(bind("lost").await, Err(kube::Error::Service(_))));
+    assert_eq!(plane.node_of("lost").await, "n-a");
+    let again = bind("lost").await;
+    assert!(matches!(&again, Err(kube::Error::Api(status)) if status.code == 409), "{again:?}");
+    assert_eq!(proxy.answers("POST", "/lost/binding"), [Some(201), Some(409)]);
+
+    // Not carried out.
+    for (name, fault) in [("gone", Fault::LoseRequest), ("failed", Fault::Answer(500))] {
+        proxy.rule(Rule::on("POST", "/binding", fault).times(1));
+        plane.add_pod(&pod(name, &[])).await;
+        bind(name).await.unwrap_err();
+        assert_eq!(plane.pod(name).await.spec.unwrap().node_name, None);
+        bind(name).await.unwrap();
+    }
+
+    // Late in either direction, and never.
+    let late = Duration::from_millis(500);
+    for fault in [Fault::DelayRequest(late), Fault::DelayAnswer(late)] {
+        proxy.rule(Rule::on("GET", "/n-a", fault).times(1));
+        let asked = Instant::now();
+        nodes.get("n-a").await.unwrap();
+        assert!(asked.elapsed() >= late, "{fault:?} took {:?}", asked.elapsed());
+    }
+    proxy.rule(Rule::on("GET", "/n-a", Fault::Silence).times(1));
+    let unheard = tokio::time::timeout(late, nodes.get("n-a")).await;
+    assert!(unheard.is_err(), "{unheard:?}");
+
+    // By chance, and the same chance again.
+    let failures = async || {
+        proxy.clear();
+        proxy.seed(7);
+        proxy.rule(Rule::on("GET", "/n-b", Fault::Answer(503)).percent(40));
+        let mut failures = Vec::new();
+        for _ in 0..40 {
+            failures.push(nodes.get("n-b").await.is_err());
+        }
+        failures
+    };
+    let first = failures().await;
+    assert_eq!(failures().await, first);
+    let count = first.iter().filter(|&&failed| failed).count();
+    assert!((4..36).contains(&count), "{count} of 40 failed");
+    proxy.clear();
+    proxy.rule(Rule::on_watch("nodes", Fault::Answer(410)));
+    assert!(nodes.watch(&WatchParams::default().disable_bookmarks(), "0").await.is_err());
+    nodes.list(&ListParams::default()).await.unwrap();
 }

@@ -14,8 +14,12 @@ mod apiserver;
 pub(crate) mod apply;
 mod binaries;
 pub(crate) mod controllers;
+pub(crate) mod dice;
+pub(crate) mod link;
 mod objects;
 mod process;
+pub(crate) mod proxy;
+pub(crate) mod rules;
 mod tangram;
 pub(crate) mod users;
 

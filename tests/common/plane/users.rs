@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 
-use super::access::{client_of, write_kubeconfig};
+use super::access::{TOKEN, client_of, write_kubeconfig};
 use super::{Plane, apply};
 
 /// How long a service account's token is good for: the shortest that the API
@@ -25,6 +25,15 @@ pub(crate) struct User {
     pub(crate) kubeconfig: PathBuf,
     /// For the test itself.
     pub(crate) client: Client,
+}
+
+/// A way to the API server.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    /// On the loopback device.
+    pub(crate) port: u16,
+    /// What signed the certificate that is shown there.
+    pub(crate) authority: PathBuf,
 }
 
 /// What a service account's token is bound to: it is good as long as this lives,
@@ -97,9 +106,24 @@ impl Plane {
         self.user_of(&token).await
     }
 
+    /// The one with every right.
+    pub(crate) fn admin(&self) -> User {
+        User { token: TOKEN.to_owned(), kubeconfig: self.kubeconfig(), client: self.client() }
+    }
+
+    /// The same user on another way to the API server.
+    pub(crate) async fn through(&self, route: &Route, user: &User) -> User {
+        self.user_at(route, &user.token).await.expect("a user takes another way")
+    }
+
     async fn user_of(&self, token: &str) -> Result<User> {
+        let direct = Route { port: self.apiserver.port, authority: self.access.authority() };
+        self.user_at(&direct, token).await
+    }
+
+    async fn user_at(&self, route: &Route, token: &str) -> Result<User> {
         let kubeconfig = self.new_file("user", "kubeconfig");
-        write_kubeconfig(&kubeconfig, self.apiserver.port, &self.access.authority(), token)?;
+        write_kubeconfig(&kubeconfig, route.port, &route.authority, token)?;
         let client = client_of(&kubeconfig).await?;
         Ok(User { token: token.to_owned(), kubeconfig, client })
     }
