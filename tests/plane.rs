@@ -17,7 +17,7 @@ use plane::apply::create_all;
 use plane::controllers::Managed;
 use plane::rules::{Fault, Rule};
 use plane::users::BoundTo;
-use plane::{Plane, fake_node, pod, wait_until};
+use plane::{Plane, Tangram, fake_node, pod, wait_until};
 use tokio::time::Instant;
 
 /// Longer than anything takes that a test waits for, on a machine with all its
@@ -308,4 +308,35 @@ async fn a_proxy_spoils_the_requests_that_a_rule_is_for() {
     proxy.rule(Rule::on_watch("nodes", Fault::Answer(410)));
     assert!(nodes.watch(&WatchParams::default().disable_bookmarks(), "0").await.is_err());
     nodes.list(&ListParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn tangram_is_frozen_killed_and_started_again() {
+    let cluster = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/cluster.yaml");
+    let mut one = Tangram::start(["--cluster", cluster]).await;
+    let mut other = Tangram::start(["--cluster", cluster]).await;
+    assert_ne!(one.url(), other.url());
+    one.ready().await;
+    other.ready().await;
+
+    one.pause().await;
+    let unheard = tokio::time::timeout(Duration::from_secs(1), one.try_get("/livez")).await;
+    assert!(unheard.is_err(), "{unheard:?}");
+    assert_eq!(other.get("/livez").await.status, 200);
+    one.resume().await;
+    assert_eq!(one.get("/livez").await.status, 200);
+    assert_eq!(one.get("/nothing-is-here").await.status, 404);
+
+    let url = one.url();
+    one.kill().await;
+    let why = format!("{:#}", one.try_get("/livez").await.unwrap_err());
+    assert!(why.contains("onnect"), "{why}");
+    one.restart().await;
+    one.ready().await;
+    assert_eq!(one.url(), url);
+
+    // Frozen processes end too, and with the test at the latest.
+    other.stop().await;
+    assert!(other.try_get("/livez").await.is_err());
+    one.pause().await;
 }

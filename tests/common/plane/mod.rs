@@ -12,6 +12,7 @@
 mod access;
 mod apiserver;
 pub(crate) mod apply;
+pub(crate) mod ask;
 mod binaries;
 pub(crate) mod controllers;
 pub(crate) mod dice;

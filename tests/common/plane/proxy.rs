@@ -9,7 +9,7 @@ use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Bytes, Incoming};
@@ -17,15 +17,15 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, client, server};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::Plane;
+use super::ask::trusting;
 use super::dice::Dice;
 use super::link::Link;
 use super::rules::{Fault, Rule};
@@ -75,23 +75,15 @@ impl Plane {
         let authority = self.new_file("proxy", "crt");
         fs::write(&authority, made.cert.pem())?;
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der());
-        let key = key.map_err(|reason| anyhow::anyhow!("the proxy's key: {reason}"))?;
+        let key = key.map_err(|reason| anyhow!("the proxy's key: {reason}"))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let served = ServerConfig::builder_with_provider(provider.clone())
+        let served = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key)?;
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(self.access.authority())? {
-            roots.add(certificate?)?;
-        }
-        let asked = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         let shared = Arc::new(Shared {
             port: self.apiserver.port,
-            connector: TlsConnector::from(Arc::new(asked)),
+            connector: trusting(&self.access.authority())?,
             rules: Mutex::new((Vec::new(), Dice::new(0))),
             exchanges: Mutex::default(),
         });

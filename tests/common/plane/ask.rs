@@ -1,0 +1,76 @@
+//! One HTTP request of a test, in the place of the scheduler, of a kubelet's
+//! probe, of a person with `curl`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{HeaderMap, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// What a server said.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    /// 200 and so on.
+    pub(crate) status: StatusCode,
+    /// Headers.
+    pub(crate) headers: HeaderMap,
+    /// The body, which is text in all that is asked here.
+    pub(crate) body: String,
+}
+
+/// A TLS client that trusts what is signed by the certificates in a file.
+pub(super) fn trusting(authority: &Path) -> Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(authority);
+    for certificate in certificates.with_context(|| format!("reading {}", authority.display()))? {
+        roots.add(certificate?)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// Asks the server at `address` (host and port), with TLS when there is a way to
+/// trust it. Each request has its own connection.
+pub(super) async fn ask(
+    address: &str,
+    tls: Option<&TlsConnector>,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer> {
+    let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
+    match tls {
+        None => exchange(stream, request).await,
+        Some(connector) => {
+            let (host, _) = address.rsplit_once(':').context("an address has a port")?;
+            let name = ServerName::try_from(host.to_owned())?;
+            exchange(connector.connect(name, stream).await?, request).await
+        }
+    }
+}
+
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answer>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await?.to_bytes();
+    connection.abort();
+    let body = String::from_utf8(body.into()).context("the answer is not UTF-8")?;
+    Ok(Answer { status: parts.status, headers: parts.headers, body })
+}
