@@ -5,6 +5,7 @@
 #[expect(dead_code, unused_imports, reason = "each test file uses what it needs of the harness")]
 mod plane;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -12,12 +13,16 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Binding, ConfigMap, Node, ObjectReference, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
-use kube::api::{Api, DeleteParams, EvictParams, ListParams, PostParams, WatchEvent, WatchParams};
-use plane::apply::create_all;
+use kube::api::{
+    Api, DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
+use plane::agent::{AgentDouble, Manner, gpu_nodes};
 use plane::controllers::Managed;
 use plane::rules::{Fault, Rule};
 use plane::users::BoundTo;
+use plane::workload::{many_nodes, many_pods};
 use plane::{Plane, Tangram, fake_node, pod, wait_until};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 /// Longer than anything takes that a test waits for, on a machine with all its
@@ -184,15 +189,14 @@ async fn users_have_their_own_rights_and_accounts_their_node() {
 async fn the_api_server_goes_and_comes_back_as_it_was() {
     let plane = Plane::start().await;
     let nodes = Api::<Node>::all(plane.client());
-    let made: Vec<Node> = (0..40).map(|n| fake_node(&format!("n-{n}"), &[], &[], &[])).collect();
-    create_all(&nodes, &made).await;
-    let before = nodes.get("n-7").await.unwrap();
+    plane.add_nodes(&many_nodes(1, 40)).await;
+    let before = nodes.get("node-0007").await.unwrap();
     plane.stop_apiserver().await;
-    assert!(matches!(nodes.get("n-7").await, Err(kube::Error::Service(_))));
+    assert!(matches!(nodes.get("node-0007").await, Err(kube::Error::Service(_))));
     plane.start_apiserver().await;
-    assert_eq!(nodes.get("n-7").await.unwrap(), before);
+    assert_eq!(nodes.get("node-0007").await.unwrap(), before);
     plane.kill_apiserver().await;
-    assert!(matches!(nodes.get("n-7").await, Err(kube::Error::Service(_))));
+    assert!(matches!(nodes.get("node-0007").await, Err(kube::Error::Service(_))));
     plane.start_apiserver().await;
     assert_eq!(nodes.list(&ListParams::default()).await.unwrap().items.len(), 40);
 }
@@ -339,4 +343,130 @@ async fn tangram_is_frozen_killed_and_started_again() {
     other.stop().await;
     assert!(other.try_get("/livez").await.is_err());
     one.pause().await;
+}
+
+#[tokio::test]
+async fn agents_report_what_is_wanted_when_and_if_they_are_told() {
+    let plane = Plane::start().await;
+    plane.define_gpunodes().await;
+    let labels = [
+        ("nvidia.com/gpu.product", "NVIDIA-A100-SXM4-80GB"),
+        ("nvidia.com/gpu.count", "2"),
+        ("tangram.gpu/mig", "dynamic"),
+    ];
+    plane.add_node(&fake_node("dynamic", &labels, &[], &[])).await;
+    plane.add_node(&fake_node("plain", &labels[..2], &[], &[])).await;
+    let mut agents = AgentDouble::start(plane.client());
+    let objects = gpu_nodes(plane.client());
+    let status = async || {
+        let object = objects.get_opt("dynamic").await.unwrap();
+        object.map_or(Value::Null, |object| object.data["status"].clone())
+    };
+    let reported = async |what: &str, is_it: &dyn Fn(&Value) -> bool| {
+        wait_until(what, LIMIT, async || Some(status().await).filter(is_it)).await
+    };
+    let first = reported("the GPUs are there", &|status| status["gpus"][1]["index"] == 1).await;
+    assert_eq!(first["sequence"], 1);
+    assert_eq!(first["gpus"][0]["model"], "NVIDIA-A100-SXM4-80GB");
+    assert!(objects.get_opt("plain").await.unwrap().is_none());
+
+    let bound = pod("holder", &[]);
+    plane.add_pod(&bound).await;
+    let holder = plane.pod("holder").await.metadata.uid;
+    let want = async |starts: &[u8]| {
+        let pod = json!({ "namespace": "default", "name": "holder", "uid": holder });
+        let instance = |start| json!({ "gpu": 1, "profile": "1g.10gb", "start": start, "pod": pod });
+        let instances: Vec<Value> = starts.iter().map(instance).collect();
+        let patch = Patch::Merge(json!({ "spec": { "instances": instances } }));
+        objects.patch("dynamic", &PatchParams::default(), &patch).await.unwrap();
+    };
+    let live = |status: &Value| status["gpus"][1]["instances"].as_array().map_or(0, Vec::len);
+    want(&[0]).await;
+    let one = reported("the instance is live", &|status| live(status) == 1).await;
+    let instance = &one["gpus"][1]["instances"][0];
+    assert!(instance["uuid"].as_str().unwrap().starts_with("MIG-"), "{instance}");
+    // Nobody holds it before the pod is bound.
+    assert_eq!(instance["pod"], Value::Null);
+    let target = json!({ "metadata": { "name": "holder" }, "target": { "name": "dynamic" } });
+    let pods = Api::<Pod>::default_namespaced(plane.client());
+    let bound: Result<Status, _> =
+        pods.create_subresource("binding", "holder", &PostParams::default(), &target).await;
+    bound.unwrap();
+    let is_held = |status: &Value| status["gpus"][1]["instances"][0]["pod"]["name"] == "holder";
+    let held = reported("the pod holds it", &is_held).await;
+    assert!(held["sequence"].as_u64() > one["sequence"].as_u64());
+
+    // Slow, then silent, then gone: nothing is reported, and later all of it.
+    let delay = Duration::from_secs(2);
+    agents.manner("dynamic", Manner { delay, ..Manner::default() });
+    let asked = Instant::now();
+    want(&[0, 1]).await;
+    reported("the slow instance is live", &|status| live(status) == 2).await;
+    assert!(asked.elapsed() >= delay);
+    agents.manner("dynamic", Manner { is_silent: true, ..Manner::default() });
+    want(&[]).await;
+    plane.add_node(&fake_node("later", &labels, &[], &[])).await;
+    let other = async || objects.get_opt("later").await.unwrap();
+    wait_until("another agent works", LIMIT, other).await;
+    assert_eq!(live(&status().await), 2);
+    agents.crash().await;
+    want(&[3]).await;
+    agents.manner_of_all(Manner { sick: [(0, "Xid 79".to_owned())].into(), ..Manner::default() });
+    assert_eq!(live(&status().await), 2);
+    agents.restart();
+    let last = reported("the agent is back", &|status| live(status) == 1).await;
+    assert_eq!(last["gpus"][1]["instances"][0]["start"], 3);
+    assert_eq!(last["gpus"][0]["health"], "Unhealthy");
+    assert_eq!(last["gpus"][0]["healthReason"], "Xid 79");
+}
+
+#[tokio::test]
+async fn workloads_are_of_all_kinds_and_understood() {
+    let (nodes, pods) = (many_nodes(3, 60), many_pods(4, 200));
+    assert_eq!(many_nodes(3, 60), nodes);
+    assert_ne!(many_nodes(4, 60), nodes);
+    assert_eq!(many_pods(4, 200), pods);
+    let asked: BTreeSet<&str> = pods
+        .iter()
+        .flat_map(|pod| pod.spec.as_ref().unwrap().containers[0].resources.as_ref().unwrap().limits.as_ref())
+        .flat_map(|limits| limits.keys().map(String::as_str))
+        .collect();
+    for resource in [
+        "nvidia.com/gpu",
+        "nvidia.com/gpu.shared",
+        "nvidia.com/mig-3g.40gb",
+        "tangram.gpu/mig-1g.10gb",
+        "tangram.gpu/mem",
+        "tangram.gpu/compute-slices",
+        "amd.com/gpu",
+        "habana.ai/gaudi",
+        "gpu.intel.com/i915",
+    ] {
+        assert!(asked.contains(resource), "nobody asks for {resource}, only for {asked:?}");
+    }
+
+    // The API server takes them, and Tangram finds nothing wrong with a node.
+    let plane = Plane::start().await;
+    plane.add_nodes(&nodes).await;
+    plane.add_pods(&pods).await;
+    let cluster = plane.capture().await;
+    let tangram = Tangram::start(["--cluster".as_ref(), cluster.as_os_str()]).await;
+    let answer = tangram.get("/v1/cluster").await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let view: Value = serde_json::from_str(&answer.body).unwrap();
+    let seen = view["nodes"].as_array().unwrap();
+    assert_eq!(seen.len(), 60);
+    for node in seen {
+        assert_eq!(node["problems"], Value::Null, "{node}");
+    }
+    // And places most kinds of pods somewhere.
+    let names: Vec<_> = nodes.iter().map(|node| node.metadata.name.clone()).collect();
+    let mut places = BTreeMap::new();
+    for pod in &pods {
+        let request = json!({ "Pod": pod, "Nodes": null, "NodeNames": names });
+        let answer = tangram.post("/scheduler/filter", &request).await;
+        let fits = answer["NodeNames"].as_array().is_some_and(|names| !names.is_empty());
+        *places.entry(fits).or_insert(0) += 1;
+    }
+    assert!(places.get(&true).is_some_and(|&count| count > 100), "{places:?}");
 }

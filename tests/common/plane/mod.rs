@@ -10,19 +10,23 @@
 //! such an error than to fail with its text.
 
 mod access;
+pub(crate) mod agent;
 mod apiserver;
 pub(crate) mod apply;
 pub(crate) mod ask;
 mod binaries;
 pub(crate) mod controllers;
 pub(crate) mod dice;
+mod follow;
 pub(crate) mod link;
 mod objects;
 mod process;
 pub(crate) mod proxy;
+mod report;
 pub(crate) mod rules;
 mod tangram;
 pub(crate) mod users;
+pub(crate) mod workload;
 
 use std::ffi::OsString;
 use std::fmt::Debug;
