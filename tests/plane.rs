@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use http_body_util::Full;
+use hyper::Request;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Binding, ConfigMap, Node, ObjectReference, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -17,6 +19,7 @@ use kube::api::{
     Api, DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
 };
 use plane::agent::{AgentDouble, Manner, gpu_nodes};
+use plane::ask::{ask, trusting};
 use plane::controllers::Managed;
 use plane::rules::{Fault, Rule};
 use plane::users::BoundTo;
@@ -191,7 +194,11 @@ async fn the_api_server_goes_and_comes_back_as_it_was() {
     let nodes = Api::<Node>::all(plane.client());
     plane.add_nodes(&many_nodes(1, 40)).await;
     let before = nodes.get("node-0007").await.unwrap();
+    // A watch must not keep it from ending.
+    let mut changes = Box::pin(nodes.watch(&WatchParams::default(), "0").await.unwrap());
     plane.stop_apiserver().await;
+    let ended = tokio::time::timeout(LIMIT, async { while let Some(Ok(_)) = changes.next().await {} }).await;
+    assert!(ended.is_ok(), "the watch goes on without a server");
     assert!(matches!(nodes.get("node-0007").await, Err(kube::Error::Service(_))));
     plane.start_apiserver().await;
     assert_eq!(nodes.get("node-0007").await.unwrap(), before);
@@ -254,6 +261,15 @@ async fn a_proxy_spoils_the_requests_that_a_rule_is_for() {
         let Some(Ok(WatchEvent::Added(node))) = change else { panic!("{change:?}") };
         assert_eq!(node.metadata.name.as_deref(), Some(name));
     }
+
+    // Its certificate is good for programs that trust its authority, and no others.
+    let address = format!("127.0.0.1:{}", proxy.link.route.port);
+    let request = || Request::get("/livez").header("host", "127.0.0.1").body(Full::default()).unwrap();
+    let trust = trusting(&proxy.link.route.authority).unwrap();
+    assert_eq!(ask(&address, Some(&trust), request()).await.unwrap().body, "ok");
+    let other = plane.link().await;
+    let distrust = trusting(&other.route.authority).unwrap();
+    assert!(ask(&address, Some(&distrust), request()).await.is_err());
 
     // Carried out, and the answer lost: the client cannot know.
     proxy.rule(Rule::on("POST", "/binding", Fault::LoseAnswer).times(1));
@@ -428,7 +444,9 @@ async fn workloads_are_of_all_kinds_and_understood() {
     assert_eq!(many_pods(4, 200), pods);
     let asked: BTreeSet<&str> = pods
         .iter()
-        .flat_map(|pod| pod.spec.as_ref().unwrap().containers[0].resources.as_ref().unwrap().limits.as_ref())
+        .filter_map(|pod| {
+            pod.spec.as_ref().unwrap().containers[0].resources.as_ref().unwrap().limits.as_ref()
+        })
         .flat_map(|limits| limits.keys().map(String::as_str))
         .collect();
     for resource in [

@@ -105,6 +105,8 @@ fn start_apiserver(dir: &Path, etcd: &str, access: &Access, port: u16) -> Result
         flag("service-account-signing-key-file", &access.service_account_key),
         "--service-account-issuer=https://kubernetes.default.svc".into(),
         "--authorization-mode=RBAC".into(),
+        // Without it a watch is not told to end, and is waited for a minute.
+        "--shutdown-watch-termination-grace-period=5s".into(),
         // The first refuses pods without an account that only the controller
         // manager makes; the second taints new nodes until it takes that off.
         "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition".into(),

@@ -29,7 +29,7 @@ pub(crate) struct Answer {
 }
 
 /// A TLS client that trusts what is signed by the certificates in a file.
-pub(super) fn trusting(authority: &Path) -> Result<TlsConnector> {
+pub(crate) fn trusting(authority: &Path) -> Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
     let certificates = CertificateDer::pem_file_iter(authority);
     for certificate in certificates.with_context(|| format!("reading {}", authority.display()))? {
@@ -45,7 +45,7 @@ pub(super) fn trusting(authority: &Path) -> Result<TlsConnector> {
 
 /// Asks the server at `address` (host and port), with TLS when there is a way to
 /// trust it. Each request has its own connection.
-pub(super) async fn ask(
+pub(crate) async fn ask(
     address: &str,
     tls: Option<&TlsConnector>,
     request: Request<Full<Bytes>>,

@@ -147,9 +147,10 @@ async fn pump(
         while let Some((due, chunk)) = receiver.recv().await {
             sleep_until(due).await;
             weather.wait_for(|weather| !weather.is_dark).await.map_err(io::Error::other)?;
-            match chunk.is_empty() {
-                true => to.shutdown().await?,
-                false => to.write_all(&chunk).await?,
+            if chunk.is_empty() {
+                to.shutdown().await?;
+            } else {
+                to.write_all(&chunk).await?;
             }
         }
         Ok(())

@@ -32,7 +32,7 @@ exit "$status"
 
 /// How long a program may take to end after it was asked to. Those that finish
 /// their requests first take seconds, a full machine takes the rest.
-const END: Duration = Duration::from_mins(1);
+const END: Duration = Duration::from_mins(2);
 
 /// How many lines of a log are worth reading in a failed test's output.
 const TAIL_LINES: usize = 30;

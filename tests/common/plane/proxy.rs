@@ -185,7 +185,7 @@ async fn answer(shared: &Shared, upstream: &Upstream, request: Request<Incoming>
         Some(Fault::DelayAnswer(delay)) => sleep(delay).await,
         _ => (),
     }
-    Ok(answer.map(|body| body.boxed_unsync()))
+    Ok(answer.map(Incoming::boxed_unsync))
 }
 
 impl Shared {
