@@ -1,11 +1,14 @@
 //! The harness of the end-to-end tests works: what the other tests take for
 //! granted is shown here, without Tangram where it is not about Tangram.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "common/plane/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "each test file uses what it needs of the harness")]
 mod plane;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -20,13 +23,21 @@ use kube::api::{
 };
 use plane::agent::{AgentDouble, Manner, gpu_nodes};
 use plane::ask::{ask, trusting};
+use plane::certificates::{Authority, Identity};
 use plane::controllers::Managed;
 use plane::rules::{Fault, Rule};
 use plane::users::BoundTo;
 use plane::workload::{many_nodes, many_pods};
 use plane::{Plane, Tangram, fake_node, pod, wait_until};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 
 /// Longer than anything takes that a test waits for, on a machine with all its
 /// cores taken: a test that meets it has failed.
@@ -265,10 +276,10 @@ async fn a_proxy_spoils_the_requests_that_a_rule_is_for() {
     // Its certificate is good for programs that trust its authority, and no others.
     let address = format!("127.0.0.1:{}", proxy.link.route.port);
     let request = || Request::get("/livez").header("host", "127.0.0.1").body(Full::default()).unwrap();
-    let trust = trusting(&proxy.link.route.authority).unwrap();
+    let trust = trusting(&proxy.link.route.authority, None).unwrap();
     assert_eq!(ask(&address, Some(&trust), request()).await.unwrap().body, "ok");
     let other = plane.link().await;
-    let distrust = trusting(&other.route.authority).unwrap();
+    let distrust = trusting(&other.route.authority, None).unwrap();
     assert!(ask(&address, Some(&distrust), request()).await.is_err());
 
     // Carried out, and the answer lost: the client cannot know.
@@ -487,4 +498,49 @@ async fn workloads_are_of_all_kinds_and_understood() {
         *places.entry(fits).or_insert(0) += 1;
     }
     assert!(places.get(&true).is_some_and(|&count| count > 100), "{places:?}");
+}
+
+/// Answers each connection whose client shows a certificate of the authority.
+async fn strict_server(authority: &Authority, own: &Identity) -> u16 {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority.certificate()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let clients =
+        WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).build().unwrap();
+    let chain = vec![CertificateDer::from_pem_file(&own.certificate).unwrap()];
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(clients)
+        .with_single_cert(chain, PrivateKeyDer::from_pem_file(&own.key).unwrap())
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            if let Ok(mut stream) = acceptor.accept(stream).await {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.ok();
+                stream.flush().await.ok();
+            }
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn an_authority_signs_for_servers_and_clients() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let port = strict_server(&authority, &authority.issue("tangram")).await;
+    let address = format!("127.0.0.1:{port}");
+    let ours = authority.certificate();
+    let asked = async |trusted, own: Option<&Identity>| {
+        let request = Request::get("/").header("host", "127.0.0.1").body(Full::default()).unwrap();
+        ask(&address, Some(&trusting(trusted, own).unwrap()), request).await
+    };
+    let client = authority.issue("scheduler");
+    assert_eq!(asked(&ours, Some(&client)).await.unwrap().body, "ok");
+    asked(&ours, None).await.unwrap_err();
+    asked(&ours, Some(&stranger.issue("scheduler"))).await.unwrap_err();
+    asked(&stranger.certificate(), Some(&client)).await.unwrap_err();
 }

@@ -11,11 +11,13 @@ use hyper::client::conn::http1;
 use hyper::{HeaderMap, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+
+use super::certificates::Identity;
 
 /// What a server said.
 #[derive(Debug, Clone)]
@@ -28,8 +30,9 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
-/// A TLS client that trusts what is signed by the certificates in a file.
-pub(crate) fn trusting(authority: &Path) -> Result<TlsConnector> {
+/// A TLS client that trusts what is signed by the certificates in a file, and
+/// shows a certificate of its own when it has one.
+pub(crate) fn trusting(authority: &Path, own: Option<&Identity>) -> Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
     let certificates = CertificateDer::pem_file_iter(authority);
     for certificate in certificates.with_context(|| format!("reading {}", authority.display()))? {
@@ -38,8 +41,14 @@ pub(crate) fn trusting(authority: &Path) -> Result<TlsConnector> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let config = match own {
+        None => config.with_no_client_auth(),
+        Some(own) => {
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&own.certificate)?.collect();
+            config.with_client_auth_cert(chain?, PrivateKeyDer::from_pem_file(&own.key)?)?
+        }
+    };
     Ok(TlsConnector::from(Arc::new(config)))
 }
 

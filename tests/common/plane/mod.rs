@@ -15,6 +15,7 @@ mod apiserver;
 pub(crate) mod apply;
 pub(crate) mod ask;
 mod binaries;
+pub(crate) mod certificates;
 pub(crate) mod controllers;
 pub(crate) mod dice;
 mod follow;

@@ -83,7 +83,7 @@ impl Plane {
             .with_single_cert(vec![made.cert.der().clone()], key)?;
         let shared = Arc::new(Shared {
             port: self.apiserver.port,
-            connector: trusting(&self.access.authority())?,
+            connector: trusting(&self.access.authority(), None)?,
             rules: Mutex::new((Vec::new(), Dice::new(0))),
             exchanges: Mutex::default(),
         });

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio_rustls::TlsConnector;
 
-use super::ask::{Answer, ask, trusting};
+use super::ask::{Answer, ask};
 use super::process::Process;
 
 /// How long the first line may take, and after it being ready: reading a cluster
@@ -51,18 +51,18 @@ impl Tangram {
 
     /// Starts it on a live cluster and waits until it listens, which is before it
     /// is ready. `configuration` is the text of its configuration file, with an
-    /// identity of its own when several elect a leader; `authority` is what
-    /// signed its certificate when that has a `tls` section.
-    pub(crate) async fn live(kubeconfig: &Path, configuration: &str, authority: Option<&Path>) -> Self {
-        Self::try_live(kubeconfig, configuration, authority).await.expect("tangram serves a live cluster")
+    /// identity of its own when several elect a leader; `tls` is how to trust it
+    /// when that has a `tls` section, from [`trusting`](super::ask::trusting).
+    pub(crate) async fn live(kubeconfig: &Path, configuration: &str, tls: Option<TlsConnector>) -> Self {
+        Self::try_live(kubeconfig, configuration, tls).await.expect("tangram serves a live cluster")
     }
 
-    async fn try_live(kubeconfig: &Path, configuration: &str, authority: Option<&Path>) -> Result<Self> {
+    async fn try_live(kubeconfig: &Path, configuration: &str, tls: Option<TlsConnector>) -> Result<Self> {
         let dir = TempDir::with_prefix("tangram-live-")?;
         let file = dir.path().join("config.yaml");
         fs::write(&file, configuration)?;
         let arguments = vec!["--kubeconfig".into(), kubeconfig.into(), "--config".into(), file.into()];
-        Self::try_start(arguments, authority.map(trusting).transpose()?, dir).await
+        Self::try_start(arguments, tls, dir).await
     }
 
     async fn try_start(arguments: Vec<OsString>, tls: Option<TlsConnector>, dir: TempDir) -> Result<Self> {
