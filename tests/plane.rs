@@ -308,6 +308,25 @@ async fn a_proxy_spoils_the_requests_that_a_rule_is_for() {
         bind(name).await.unwrap();
     }
 
+    // A scheduler on this way, beside one of another name, tries again.
+    let named = |name: &str| {
+        format!(
+            "{{apiVersion: kubescheduler.config.k8s.io/v1, kind: KubeSchedulerConfiguration, profiles: \
+             [{{schedulerName: {name}}}]}}"
+        )
+    };
+    let _direct = plane.scheduler(&named("direct")).await;
+    let _spoiled = plane.scheduler_as(&named("spoiled"), &proxy.link.admin).await;
+    proxy.rule(Rule::on("POST", "/spoiled/binding", Fault::Answer(500)).times(1));
+    for name in ["direct", "spoiled"] {
+        let mut waiting = pod(name, &[]);
+        waiting.spec.as_mut().unwrap().scheduler_name = Some(name.to_owned());
+        plane.add_pod(&waiting).await;
+        plane.node_of(name).await;
+    }
+    assert_eq!(proxy.answers("POST", "/spoiled/binding"), [None, Some(201)]);
+    assert_eq!(proxy.answers("POST", "/direct/binding"), []);
+
     // Late in either direction, and never.
     let late = Duration::from_millis(500);
     for fault in [Fault::DelayRequest(late), Fault::DelayAnswer(late)] {

@@ -32,7 +32,7 @@ pub(crate) mod workload;
 use std::ffi::OsString;
 use std::fmt::Debug;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -49,6 +49,7 @@ use access::Access;
 use apiserver::{ApiServer, start_etcd};
 use binaries::program;
 use process::Process;
+use users::User;
 
 pub(crate) use objects::{annotated, fake_node, pod};
 pub(crate) use tangram::Tangram;
@@ -115,17 +116,22 @@ impl Plane {
     /// Starts a scheduler with a `KubeSchedulerConfiguration`, to which only how
     /// to reach this plane is added.
     pub(crate) async fn scheduler(&self, configuration: &str) -> Scheduler {
-        self.try_scheduler(configuration).await.expect("a scheduler starts")
+        self.scheduler_as(configuration, &self.admin()).await
     }
 
-    async fn try_scheduler(&self, configuration: &str) -> Result<Scheduler> {
+    /// Starts a scheduler that asks the API server as somebody, or on some way.
+    pub(crate) async fn scheduler_as(&self, configuration: &str, user: &User) -> Scheduler {
+        self.try_scheduler(configuration, &user.kubeconfig).await.expect("a scheduler starts")
+    }
+
+    async fn try_scheduler(&self, configuration: &str, kubeconfig: &Path) -> Result<Scheduler> {
         let mut configuration: Value =
             serde_saphyr::from_str(configuration).context("reading the scheduler's configuration")?;
         ensure!(configuration.is_object(), "the scheduler's configuration is no mapping");
-        configuration["clientConnection"]["kubeconfig"] = json!(self.access.kubeconfig);
+        configuration["clientConnection"]["kubeconfig"] = json!(kubeconfig);
         // With one scheduler there is nobody to elect, and it takes seconds.
         configuration["leaderElection"]["leaderElect"] = json!(false);
-        let path = self.dir.path().join("scheduler.json");
+        let path = self.new_file("scheduler", "json");
         fs::write(&path, configuration.to_string())?;
         // What is tried for each pod begins to be logged at this level.
         let arguments = [flag("config", &path), "--secure-port=0".into(), "--v=3".into()];

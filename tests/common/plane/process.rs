@@ -53,22 +53,14 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `program`, with everything it prints going to `NAME.log` in
+    /// Starts `program`, with everything it prints going to `NAME-NUMBER.log` in
     /// `dir`, which is also its working directory.
     pub(super) fn start<I>(name: &'static str, dir: &Path, program: &Path, arguments: I) -> Result<Self>
     where
         I: IntoIterator<Item: AsRef<OsStr>>,
     {
-        let log = dir.join(name).with_extension("log");
-        let pid = dir.join(name).with_extension("pid");
-        // One of an earlier process of this name would be taken for the new one's.
-        match fs::remove_file(&pid) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).context("an old pid file");
-            }
-            _ => (),
-        }
-        let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+        let (log, output) = new_log(dir, name)?;
+        let pid = log.with_extension("pid");
         let child = Command::new("sh")
             .args(["-c", LEASH, "leash"])
             .arg(program)
@@ -177,6 +169,22 @@ impl Process {
     fn tail(&self) -> Tail<'_> {
         Tail(self)
     }
+}
+
+/// A log that no other process of the folder writes: there may be several of one
+/// name, beside each other or one after the other.
+fn new_log(dir: &Path, name: &str) -> Result<(PathBuf, File)> {
+    for number in 0.. {
+        let log = dir.join(format!("{name}-{number}.log"));
+        match File::create_new(&log) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => (),
+            created => {
+                let file = created.with_context(|| format!("creating {}", log.display()))?;
+                return Ok((log, file));
+            }
+        }
+    }
+    unreachable!("numbers do not end")
 }
 
 /// The end of a process's log, under a line that says whose it is.
