@@ -44,7 +44,7 @@ pub use cluster_file::{Contents, cluster_events};
 pub use gpunode::{GpuNodeObject, gpu_report};
 pub use node::{NodeObject, Texts, node_facts};
 pub use placement::{PLACEMENT_ANNOTATION, placement_annotation};
-pub use pod::{PodObject, pod};
+pub use pod::{FENCE_ANNOTATION, NOMINATED_CONDITION, PodObject, pod};
 pub use workload::{Workload, workload_pods};
 
 /// An object that cannot be read: whose, which field, and why.
@@ -72,6 +72,9 @@ pub struct Dialect {
     pub device_resources: BTreeSet<String>,
     /// Limits.
     pub limits: Limits,
+    /// Whether the objects are those of a live cluster, where a GPU that Tangram partitions needs an agent;
+    /// a file is a picture, and labels are enough.
+    pub is_live: bool,
 }
 
 /// Bounds on what one request or object may contain. Reaching one is a clear error, never a slow answer.
