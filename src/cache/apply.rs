@@ -149,6 +149,7 @@ impl Cache {
                     return false;
                 }
                 if known.means(&pod) {
+                    self.tell_waiting(&pod.key, Some(&pod));
                     self.pods.insert(pod.key.clone(), pod);
                     return false;
                 }
@@ -197,8 +198,8 @@ impl Cache {
 
     pub(super) fn pod_deleted(&mut self, key: &PodKey) -> bool {
         let from = self.lift(key, None);
-        let Some(pod) = self.pods.remove(key) else { return false };
         self.tell_waiting(key, None);
+        let Some(pod) = self.pods.remove(key) else { return false };
         if let Some((name, report)) =
             pod.node.as_ref().filter(|_| self.is_embedded).and_then(|name| self.reports.get_key_value(name))
         {

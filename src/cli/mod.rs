@@ -94,8 +94,9 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
         "log level {level:?}: {}, or MODULE=LEVEL",
         LEVELS.join(", ")
     );
-    let filter =
-        EnvFilter::try_new(&config.log.level).with_context(|| format!("log level {:?}", config.log.level))?;
+    // Its errors are told by whoever asked, with what was asked.
+    let directives = format!("kube_client=off,{level}");
+    let filter = EnvFilter::try_new(&directives).with_context(|| format!("log level {:?}", config.log.level))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

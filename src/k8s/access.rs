@@ -126,8 +126,16 @@ impl Access {
         }
         let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
         let request = request.body(Body::from(body)).map_err(|error| error.to_string())?;
-        self.client.send(request).await.map_err(|error| error.to_string())
+        self.client.send(request).await.map_err(|error| chain(&error))
     }
+}
+
+/// An error with what caused it: what is wrong with a connection stands at the end.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
 }
 
 /// The message of a `Status` object.

@@ -107,6 +107,12 @@ impl Lead {
                 }
                 Standing::Unknown => period = PAUSE,
             }
+            // Those that wait to lead keep a model too.
+            self.relist.send_if_modified(|number| {
+                let is_first = *number == 0;
+                *number = (*number).max(1);
+                is_first
+            });
             let told = tokio::time::timeout(period, self.stop.wait_for(|&is_stopped| is_stopped)).await;
             match told.map(|stopped| stopped.is_ok()) {
                 Err(_) => {}

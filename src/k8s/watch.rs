@@ -66,6 +66,8 @@ impl Watch {
     /// Runs until the model is gone.
     pub(super) async fn run(mut self) -> Result<(), Stopped> {
         let mut pause = PAUSE;
+        // Who leads is asked first: a new leader's lists have to be later than that.
+        self.wanted.wait_for(|&wanted| wanted > 0).await.map_err(|_| Stopped)?;
         loop {
             let number = *self.wanted.borrow_and_update();
             let version = match self.list().await? {

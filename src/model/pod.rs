@@ -49,10 +49,11 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// The same pod on a node, with its places.
+    /// The same pod on a node, with its places, if it has any that Tangram chooses.
     #[must_use]
     pub fn bound_to(&self, node: Arc<str>, placement: Placement) -> Self {
-        Self { node: Some(node), placement: Some(placement), waiting: None, ..self.clone() }
+        let placement = Some(placement).filter(|placement| !placement.devices.is_empty());
+        Self { node: Some(node), placement, waiting: None, ..self.clone() }
     }
 
     /// Whether two versions of a pod mean the same to placement.
