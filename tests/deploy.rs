@@ -3,7 +3,7 @@
 //! No cluster: kustomize and Helm render, this file compares. `UPDATE_GOLDEN=1` copies what the chart shares with
 //! kustomize into the chart.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -121,9 +121,10 @@ fn files(folder: &str) -> Vec<String> {
         for entry in fs::read_dir(root().join(&folder)).unwrap() {
             let entry = entry.unwrap();
             let path = folder.join(entry.file_name());
-            match entry.file_type().unwrap().is_dir() {
-                true => folders.push(path),
-                false => found.push(path.to_str().unwrap().to_owned()),
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(path);
+            } else {
+                found.push(path.to_str().unwrap().to_owned());
             }
         }
     }
@@ -244,7 +245,9 @@ fn leaves(value: &Value) -> BTreeSet<String> {
 #[test]
 fn every_file_is_yaml() {
     let both = [files("deploy"), files("scheduler-config")].concat();
-    let is_yaml = |path: &&String| path.ends_with(".yaml") && !path.contains("/templates/");
+    let is_yaml = |path: &&String| {
+        Path::new(path).extension().is_some_and(|is| is == "yaml") && !path.contains("/templates/")
+    };
     for path in both.iter().filter(is_yaml) {
         let parsed: Result<Vec<Value>, _> = serde_saphyr::from_multiple(&read(path));
         let parsed = parsed.unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -259,10 +262,8 @@ fn what_the_chart_shares_with_kustomize_is_the_same_file() {
     assert!(shared.len() > 10, "{shared:?}");
     for path in shared {
         let below = path.strip_prefix(folder).unwrap();
-        let origin = match below.starts_with("scheduler-config/") {
-            true => below.to_owned(),
-            false => format!("deploy/{below}"),
-        };
+        let is_of_the_root = below.starts_with("scheduler-config/");
+        let origin = if is_of_the_root { below.to_owned() } else { format!("deploy/{below}") };
         let text = read(&origin);
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             fs::write(root().join(&path), &text).unwrap();
@@ -506,7 +507,7 @@ fn policies_hold_the_accounts_that_exist_and_fail_closed() {
     let objects = kustomize("secondary");
     let policies = of_kind(&objects, "ValidatingAdmissionPolicy");
     let bindings = of_kind(&objects, "ValidatingAdmissionPolicyBinding");
-    assert_eq!(policies.len(), 4);
+    assert_eq!(policies.len(), 5);
     assert_eq!(bindings.len(), policies.len());
     let accounts: Vec<String> = of_kind(&objects, "ServiceAccount")
         .into_iter()
@@ -580,12 +581,12 @@ fn managed(file: &str) -> Vec<(String, bool)> {
 #[test]
 fn the_configurations_name_every_resource_that_a_gpu_model_of_the_table_can_have() {
     let named = managed("secondary");
-    let names: BTreeSet<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names.len(), named.len(), "kube-scheduler refuses a name that stands there twice");
+    let distinct: BTreeSet<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(distinct.len(), named.len(), "kube-scheduler refuses a name that stands there twice");
     for profile in tangram::mig::Catalog::get().profiles() {
         let resource = profile.resource();
         for name in ["nvidia.com/mig-", "tangram.gpu/mig-"].map(|group| format!("{group}{resource}")) {
-            assert!(names.contains(name.as_str()), "{name}");
+            assert!(distinct.contains(name.as_str()), "{name}");
         }
     }
     // Only what no device plugin counts is ignored, and for an autoscaler nothing is.
