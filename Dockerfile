@@ -6,8 +6,6 @@
 
 # The toolchain of rust-toolchain.toml; tests/deploy.rs holds the two together.
 FROM rust:1.95.0-slim-trixie AS build
-# The file would have rustup fetch formatter and linter, which nobody needs here.
-ENV RUSTUP_TOOLCHAIN=1.95.0
 WORKDIR /src
 COPY . .
 # With --target, RUSTFLAGS are for the program alone: build scripts and macros cannot be static. Dependencies and

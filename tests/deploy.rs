@@ -570,6 +570,78 @@ fn the_crd_bounds_and_explains_every_field() {
     assert_eq!(wanted["items"]["properties"]["pod"]["required"], json!(["namespace", "name", "uid"]));
 }
 
+/// What of a value a schema does not allow. The part of OpenAPI that the CRD uses, except patterns and formats.
+fn violations(path: &str, schema: &Value, value: &Value, into: &mut Vec<String>) {
+    let mut is_violated = |what: &str| into.push(format!("{path}: {what}: {value}"));
+    let above =
+        |bound: &str, number: Option<f64>| schema[bound].as_f64().zip(number).is_some_and(|(m, n)| n > m);
+    let count = |count: usize| u32::try_from(count).ok().map(f64::from);
+    match (schema["type"].as_str().unwrap(), value) {
+        ("object", Value::Object(fields)) => {
+            let known = schema["properties"].as_object();
+            for required in texts(&schema["required"]) {
+                if !fields.contains_key(required) {
+                    is_violated(&format!("{required} is missing"));
+                }
+            }
+            for (field, value) in fields {
+                match known.map(|known| known.get(field)) {
+                    None => (), // metadata
+                    Some(None) => into.push(format!("{path}.{field} is not known")),
+                    Some(Some(schema)) => violations(&format!("{path}.{field}"), schema, value, into),
+                }
+            }
+        }
+        ("array", Value::Array(items)) => {
+            if above("maxItems", count(items.len())) {
+                is_violated("too many");
+            }
+            for (index, item) in items.iter().enumerate() {
+                violations(&format!("{path}[{index}]"), &schema["items"], item, into);
+            }
+        }
+        ("string", Value::String(text)) => {
+            let is_one_of = schema["enum"].as_array().is_none_or(|all| all.contains(value));
+            if !is_one_of || above("maxLength", count(text.len())) {
+                is_violated("not allowed");
+            }
+        }
+        ("integer", Value::Number(number)) => {
+            let number = number.as_f64();
+            if above("maximum", number) || schema["minimum"].as_f64().zip(number).is_some_and(|(m, n)| n < m)
+            {
+                is_violated("out of range");
+            }
+        }
+        (wanted, _) => is_violated(&format!("not of type {wanted}")),
+    }
+}
+
+#[test]
+fn gpunodes_of_the_example_are_what_the_crd_allows() {
+    let crd = object("deploy/crd/gpunodes.yaml");
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let example = object("examples/cluster.yaml");
+    let items: Vec<Value> = example["items"].as_array().unwrap().clone();
+    let found = of_kind(&items, "GpuNode");
+    assert!(!found.is_empty());
+    let mut wrong = Vec::new();
+    found.iter().for_each(|gpunode| violations(&name(gpunode), schema, gpunode, &mut wrong));
+    assert!(wrong.is_empty(), "{wrong:#?}");
+
+    let mut impossible = found[0].clone();
+    impossible["spec"]["instances"][0]["gpu"] = json!(64);
+    impossible["status"]["gpus"][0]["colour"] = json!("green");
+    impossible["status"]["gpus"][0]["health"] = json!("Sick");
+    violations("", schema, &impossible, &mut wrong);
+    let wanted = [
+        ".spec.instances[0].gpu: out of range: 64",
+        ".status.gpus[0].colour is not known",
+        ".status.gpus[0].health: not allowed: \"Sick\"",
+    ];
+    assert_eq!(wrong, wanted);
+}
+
 /// The resource names of a configuration, and whether the scheduler ignores each.
 fn managed(file: &str) -> Vec<(String, bool)> {
     let configuration = object(&format!("scheduler-config/{file}.yaml"));
