@@ -626,7 +626,9 @@ fn gpunodes_of_the_example_are_what_the_crd_allows() {
     let found = of_kind(&items, "GpuNode");
     assert!(!found.is_empty());
     let mut wrong = Vec::new();
-    found.iter().for_each(|gpunode| violations(&name(gpunode), schema, gpunode, &mut wrong));
+    for gpunode in &found {
+        violations(&name(gpunode), schema, gpunode, &mut wrong);
+    }
     assert!(wrong.is_empty(), "{wrong:#?}");
 
     let mut impossible = found[0].clone();
