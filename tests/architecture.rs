@@ -17,8 +17,8 @@ const LAYERS: [&[&str]; 12] = [
     &["extender", "sim"],
     &["owner", "metrics"],
     &["http", "config"],
-    &["k8s"],
-    &["tls", "serve"],
+    &["k8s", "tls"],
+    &["serve"],
     &["cli"],
 ];
 /// Modules that must not know the world outside.

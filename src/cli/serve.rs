@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::load_cluster;
+use tokio::runtime::Runtime;
+
+use super::{access, load_cluster};
 use crate::config::{Config, PolicyName};
-use crate::k8s::Access;
 use crate::serve::{Source, serve};
 use crate::solver::Scores;
 
@@ -49,14 +49,13 @@ impl Serve {
         config.listen = self.listen.unwrap_or(config.listen);
         config.policy = self.policy.unwrap_or(config.policy);
         let scores = Arc::new(Scores::prior());
-        let runtime = tokio::runtime::Runtime::new().context("no threads to serve with")?;
         let is_live = self.kubeconfig.is_some() || (self.cluster.is_none() && is_in_cluster());
-        let source = if is_live {
-            let timeout = Duration::from_secs(config.kubernetes.request_timeout_seconds.into());
-            let access = Access::new(self.kubeconfig.as_deref(), self.context.as_deref(), timeout);
-            Source::Live(runtime.block_on(access)?)
+        let (runtime, source) = if is_live {
+            let (runtime, access) = access(&config, self.kubeconfig.as_deref(), self.context.as_deref())?;
+            (runtime, Source::Live(access))
         } else {
-            Source::Embedded(load_cluster(&config, &scores, self.cluster.as_deref())?)
+            let cache = load_cluster(&config, &scores, self.cluster.as_deref())?;
+            (Runtime::new().context("no threads to serve with")?, Source::Embedded(cache))
         };
         let served = runtime.block_on(serve(config, scores, source));
         runtime.shutdown_background(); // a dry run under way answers nobody any more

@@ -33,6 +33,13 @@ pub(super) async fn compare(access: &Access, model: &Model, dialect: &Arc<Dialec
 }
 
 async fn differences(access: &Access, model: &Model, dialect: &Arc<Dialect>) -> Result<Vec<Difference>, String> {
+    let fresh = fetch(access, dialect).await?;
+    let compared = model.inspect(move |cache| cache.differences(&fresh)).await;
+    compared.map_err(|stopped| stopped.to_string())
+}
+
+/// Lists everything into a model of its own.
+pub(super) async fn fetch(access: &Access, dialect: &Arc<Dialect>) -> Result<Cache, String> {
     // Prices and limits of binds do not matter: nothing is placed on this one.
     let empty = Cache::new(Arc::new(Scores::prior()), Policy::default(), usize::MAX);
     let mut fresh = empty.live(Options { instance_timeout_ms: 0 });
@@ -57,8 +64,7 @@ async fn differences(access: &Access, model: &Model, dialect: &Arc<Dialect>) -> 
             }
         }
     }
-    let compared = model.inspect(move |cache| cache.differences(&fresh)).await;
-    compared.map_err(|stopped| stopped.to_string())
+    Ok(fresh)
 }
 
 #[derive(serde::Deserialize)]

@@ -15,7 +15,8 @@
 //! | `lease`, `lead` | who leads; taking over and stepping down |
 //! | `write` | effects of the model: the only place where placements change the cluster |
 //! | `nominate`, `tell`, `evict` | waiting pods: nominations, words, room made |
-//! | `compare` | the model against the API server |
+//! | `compare` | the model against the API server; the model of one moment |
+//! | `managed` | whether kube-scheduler asks about everything |
 //! | `rights` | what all this needs RBAC to allow |
 //!
 //! Invariants: a Binding demands the UID and the version of the pod that the decision saw; a write to
@@ -29,6 +30,7 @@ mod evict;
 mod feed;
 mod lead;
 mod lease;
+mod managed;
 mod nominate;
 pub mod rights;
 mod tell;
@@ -160,7 +162,7 @@ impl Live {
             model: model.clone(),
             clock,
             leadership: leadership.clone(),
-            metrics,
+            metrics: metrics.clone(),
             teller,
             nominator: Nominator::new(scores, policy),
             evictor,
@@ -168,6 +170,9 @@ impl Live {
             is_enabled: kubernetes.nominator.enabled,
         };
         tasks.spawn(nominating.run(waiting));
+        if let Some(file) = kubernetes.scheduler_config_file {
+            tasks.spawn(managed::watch(file, model.clone(), metrics));
+        }
         let live = Self { access, model: model.clone(), dialect, age, leadership, listed };
         (live, model, tasks)
     }
@@ -206,6 +211,11 @@ impl Live {
     pub async fn compare(&self) -> Result<Vec<Difference>, String> {
         compare::compare(&self.access, &self.model, &self.dialect).await
     }
+}
+
+/// The model of a cluster as it is now, which nothing keeps up to date.
+pub async fn fetch(access: &Access, dialect: &Arc<Dialect>) -> Result<Cache, String> {
+    compare::fetch(access, dialect).await
 }
 
 async fn keep(age: Age, access: Access) -> Result<(), Stopped> {

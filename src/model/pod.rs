@@ -52,7 +52,7 @@ impl Pod {
     /// The same pod on a node, with its places, if it has any that Tangram chooses.
     #[must_use]
     pub fn bound_to(&self, node: Arc<str>, placement: Placement) -> Self {
-        let placement = Some(placement).filter(|placement| !placement.devices.is_empty());
+        let placement = Some(placement).filter(|_| !self.request.slices.is_empty());
         Self { node: Some(node), placement, waiting: None, ..self.clone() }
     }
 

@@ -14,6 +14,7 @@
 //! workload   pods of Deployments, Jobs and StatefulSets
 //! extender   the scheduler extender protocol, v1: requests
 //! answers    the same: answers
+//! scheduler_config KubeSchedulerConfiguration files
 //! dryrun     POST /v1/dryrun
 //! view       GET /v1/cluster
 //! fragmentation GET /v1/fragmentation
@@ -32,6 +33,7 @@ mod object;
 mod placement;
 mod pod;
 mod quantities;
+pub mod scheduler_config;
 pub mod view;
 mod workload;
 
