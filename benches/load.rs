@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use axum::serve::ListenerExt as _;
 use tangram::cache::Event;
-use tangram::http::{App, router};
+use tangram::http::{App, Embedded, router};
 use tangram::model::{Pod, Policy};
 use tangram::owner::Model;
 use tangram::sim::{Shape, cluster_json, node_name};
@@ -73,9 +73,10 @@ fn start_tangram() -> (SocketAddr, Events) {
     let cache = common::cache(NODES, &scores);
     let pods: Vec<Arc<Pod>> = cache.pods().filter(|pod| pod.node.is_some()).cloned().collect();
     let (address, model) = runtime.block_on(async {
-        let (model, _) = Model::start(cache);
+        let (model, _, _) = Model::start(cache);
         let dialect = Arc::new(Dialect::default());
-        let app = App { model: model.clone(), scores, policy: Policy::Pack, dialect };
+        let (world, metrics) = (Arc::new(Embedded), Arc::default());
+        let app = App { model: model.clone(), scores, policy: Policy::Pack, dialect, world, metrics };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let listener = listener.tap_io(|stream| stream.set_nodelay(true).expect("a live socket"));

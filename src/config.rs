@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -20,6 +20,12 @@ pub struct Config {
     pub policy: PolicyName,
     /// Resource names beside the built-in ones that count as whole devices, for example `example.com/npu`.
     pub device_resources: BTreeSet<String>,
+    /// TLS of the listener; plain HTTP without.
+    pub tls: Option<Tls>,
+    /// Another address, always plain HTTP, for probes and metrics alone.
+    pub probe_listen: Option<SocketAddr>,
+    /// How to stand towards a live cluster.
+    pub kubernetes: Kubernetes,
     /// How to log.
     pub log: Log,
     /// Bounds on what requests may contain.
@@ -44,6 +50,129 @@ impl From<PolicyName> for Policy {
             PolicyName::Spread => Self::Spread,
         }
     }
+}
+
+/// Certificates, in PEM files that are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "named as kube-scheduler's own configuration names them")]
+pub struct Tls {
+    /// Certificate chain of this server.
+    pub cert_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+    /// When set, clients must present a certificate that one of these signed.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// A live cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Kubernetes {
+    /// `schedulerName` of the pods that are nominated, explained and preempted for.
+    pub schedulers: Vec<String>,
+    /// A model older than this refuses binds.
+    pub model_age_max_seconds: u32,
+    /// How long a bind waits for the agent to report the GPU instance live.
+    pub instance_timeout_seconds: u32,
+    /// How long one request to the API server may take.
+    pub request_timeout_seconds: u32,
+    /// Who answers when there are several replicas.
+    pub leader_election: LeaderElection,
+    /// Hints for kube-scheduler which node to try first.
+    pub nominator: Switch,
+    /// Evictions for pods that kube-scheduler cannot preempt for.
+    pub preemption: Preemption,
+    /// Events that say why pods wait.
+    pub events: Switch,
+    /// A `KubeSchedulerConfiguration`: warns when the cluster has a device resource that it does not manage.
+    pub scheduler_config_file: Option<PathBuf>,
+}
+
+impl Default for Kubernetes {
+    fn default() -> Self {
+        Self {
+            schedulers: vec!["tangram".to_owned()],
+            model_age_max_seconds: 60,
+            instance_timeout_seconds: 20,
+            request_timeout_seconds: 5,
+            leader_election: LeaderElection::default(),
+            nominator: Switch::default(),
+            preemption: Preemption::default(),
+            events: Switch::default(),
+            scheduler_config_file: None,
+        }
+    }
+}
+
+/// Something that is on unless it is turned off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Switch {
+    /// Whether it is on.
+    pub enabled: bool,
+}
+
+impl Default for Switch {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+/// Evictions by Tangram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Preemption {
+    /// Whether there are any.
+    pub enabled: bool,
+    /// How many in one minute at most.
+    pub evictions_per_minute: usize,
+}
+
+impl Default for Preemption {
+    fn default() -> Self {
+        Self { enabled: true, evictions_per_minute: 30 }
+    }
+}
+
+/// Which replica answers.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct LeaderElection {
+    /// How it is found.
+    pub mode: Election,
+    /// Name of the Lease.
+    pub lease_name: String,
+    /// Its namespace; the pod's own unless set.
+    pub lease_namespace: Option<String>,
+    /// How long a leader that is not heard of stays the leader; in mode `own`.
+    pub lease_duration_seconds: u32,
+    /// Name of this replica, or of the pod that it shares with kube-scheduler; the pod's name unless set.
+    pub identity: Option<String>,
+}
+
+impl Default for LeaderElection {
+    fn default() -> Self {
+        Self {
+            mode: Election::Own,
+            lease_name: "tangram".to_owned(),
+            lease_namespace: None,
+            lease_duration_seconds: 6,
+            identity: None,
+        }
+    }
+}
+
+/// How a leader is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Election {
+    /// By a Lease of Tangram's own.
+    Own,
+    /// By the Lease of the kube-scheduler beside it.
+    Follow,
+    /// There is one replica.
+    None,
 }
 
 /// How to log.
@@ -80,6 +209,9 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 7240)),
             policy: PolicyName::default(),
             device_resources: BTreeSet::new(),
+            tls: None,
+            probe_listen: None,
+            kubernetes: Kubernetes::default(),
             log: Log::default(),
             limits: Limits::default(),
         }
@@ -104,7 +236,7 @@ impl Config {
 
     /// How objects are read under this configuration.
     pub fn dialect(&self) -> Dialect {
-        Dialect { device_resources: self.device_resources.clone(), limits: self.limits }
+        Dialect { device_resources: self.device_resources.clone(), limits: self.limits, is_live: false }
     }
 }
 

@@ -1,16 +1,18 @@
 //! The task that owns the model, and what others hold of it: a queue to the task, and the last snapshot.
 //!
 //! Events are applied in the order in which they were sent; a snapshot is published per batch, before the
-//! senders of the batch are answered, so that everyone reads what it wrote.
+//! senders of the batch are answered and before its effects go out, so that everyone reads what it wrote.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::cache::{Cache, Event, Outcome};
+use crate::cache::{Cache, Effect, Event, Outcome};
 use crate::model::{Cluster, Pod};
 
 /// Events that may wait; at 100,000 applied a second a full queue is a tenth of a second of work.
@@ -32,9 +34,13 @@ pub struct Snapshot {
 #[error("the model is shutting down")]
 pub struct Stopped;
 
+/// What the owner wants done in the world: nothing on an embedded model. Unbounded, for whoever takes them
+/// also sends events, and neither may wait for the other.
+pub type Effects = mpsc::UnboundedReceiver<Effect>;
+
 enum Message {
     Event(Event, Option<oneshot::Sender<Outcome>>),
-    Pending(oneshot::Sender<Vec<Arc<Pod>>>),
+    Inspect(Box<dyn FnOnce(&Cache) + Send>),
 }
 
 /// Access to the model for everyone but its owner.
@@ -42,17 +48,29 @@ enum Message {
 pub struct Model {
     queue: mpsc::Sender<Message>,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    generation: watch::Receiver<u64>,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event(event, _) => event.fmt(f),
+            Self::Inspect(_) => f.write_str("Inspect"),
+        }
+    }
 }
 
 impl Model {
     /// Starts the owner of `cache`. The task ends when every [`Model`] is dropped; it never panics its
     /// callers, so whoever holds the handle decides what its end means.
-    pub fn start(cache: Cache) -> (Self, JoinHandle<()>) {
+    pub fn start(cache: Cache) -> (Self, Effects, JoinHandle<()>) {
         let first = Snapshot { generation: 1, cluster: cache.cluster().clone() };
         let snapshot = Arc::new(ArcSwap::from_pointee(first));
         let (queue, messages) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(own(cache, messages, snapshot.clone()));
-        (Self { queue, snapshot }, task)
+        let (effects, taken) = mpsc::unbounded_channel();
+        let (publish, generation) = watch::channel(1);
+        let owner = Owner { cache, snapshot: snapshot.clone(), generation: publish, effects, binding: BTreeMap::new() };
+        (Self { queue, snapshot, generation }, taken, tokio::spawn(owner.run(messages)))
     }
 
     /// The last snapshot. Wait-free.
@@ -60,7 +78,12 @@ impl Model {
         self.snapshot.load_full()
     }
 
-    /// Applies an event and waits until it shows in the snapshot.
+    /// Tells of every new snapshot by its generation.
+    pub fn generations(&self) -> watch::Receiver<u64> {
+        self.generation.clone()
+    }
+
+    /// Applies an event and waits until it shows in the snapshot; a bind, until it has ended.
     pub async fn apply(&self, event: Event) -> Result<Outcome, Stopped> {
         let (answer, outcome) = oneshot::channel();
         self.queue.send(Message::Event(event, Some(answer))).await.map_err(|_| Stopped)?;
@@ -72,35 +95,83 @@ impl Model {
         self.queue.send(Message::Event(event, None)).await.map_err(|_| Stopped)
     }
 
+    /// Looks at the model behind every event sent so far. The owner does nothing else meanwhile.
+    pub async fn inspect<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Cache) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (answer, seen) = oneshot::channel();
+        let look = Box::new(move |cache: &Cache| {
+            answer.send(look(cache)).ok(); // whoever asked may be gone
+        });
+        self.queue.send(Message::Inspect(look)).await.map_err(|_| Stopped)?;
+        seen.await.map_err(|_| Stopped)
+    }
+
     /// The pods that are known and stand on no node, by key.
     pub async fn pending(&self) -> Result<Vec<Arc<Pod>>, Stopped> {
-        let (answer, pending) = oneshot::channel();
-        self.queue.send(Message::Pending(answer)).await.map_err(|_| Stopped)?;
-        pending.await.map_err(|_| Stopped)
+        self.inspect(|cache| cache.pods().filter(|pod| pod.node.is_none()).cloned().collect()).await
     }
 }
 
-async fn own(mut cache: Cache, mut messages: mpsc::Receiver<Message>, snapshot: Arc<ArcSwap<Snapshot>>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while messages.recv_many(&mut batch, BATCH).await > 0 {
+struct Owner {
+    cache: Cache,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    generation: watch::Sender<u64>,
+    effects: mpsc::UnboundedSender<Effect>,
+    binding: BTreeMap<Arc<str>, Vec<oneshot::Sender<Outcome>>>, // who waits for the bind of a pod, by UID
+}
+
+impl Owner {
+    async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while messages.recv_many(&mut batch, BATCH).await > 0 {
+            self.apply(&mut batch);
+        }
+    }
+
+    fn apply(&mut self, batch: &mut Vec<Message>) {
         let mut answers = Vec::new();
+        let mut looks = Vec::new();
         let mut is_changed = false;
         for message in batch.drain(..) {
             match message {
                 Message::Event(event, answer) => {
-                    let outcome = cache.apply(event);
-                    is_changed |= matches!(outcome, Outcome::Changed | Outcome::Bound(_));
-                    answers.extend(answer.map(|answer| (answer, outcome)));
+                    let is_bind = matches!(event, Event::Bind { .. });
+                    let outcome = self.cache.apply(event);
+                    is_changed |= is_bind || outcome == Outcome::Changed;
+                    match (outcome, answer) {
+                        (Outcome::Underway(uid), Some(answer)) => {
+                            self.binding.entry(uid).or_default().push(answer);
+                        }
+                        (outcome, answer) => answers.extend(answer.map(|answer| (answer, outcome))),
+                    }
                 }
-                Message::Pending(answer) => {
-                    let pending = cache.pods().filter(|pod| pod.node.is_none()).cloned().collect();
-                    answer.send(pending).ok(); // whoever asked may be gone
-                }
+                Message::Inspect(look) => looks.push(look),
             }
         }
+        let effects = self.cache.take_effects();
+        is_changed |= effects.iter().any(|effect| matches!(effect, Effect::Bound { .. }));
         if is_changed {
-            let generation = snapshot.load().generation + 1;
-            snapshot.store(Arc::new(Snapshot { generation, cluster: cache.cluster().clone() }));
+            let generation = self.snapshot.load().generation + 1;
+            self.snapshot.store(Arc::new(Snapshot { generation, cluster: self.cache.cluster().clone() }));
+            self.generation.send_replace(generation);
+        }
+        for look in looks {
+            look(&self.cache);
+        }
+        for effect in effects {
+            match effect {
+                Effect::Bound { uid, result } => {
+                    for answer in self.binding.remove(&uid).unwrap_or_default() {
+                        let outcome = result.clone().map_or_else(Outcome::NotBound, Outcome::Bound);
+                        answers.push((answer, outcome));
+                    }
+                }
+                effect => {
+                    self.effects.send(effect).ok(); // nobody acts for an embedded model
+                }
+            }
         }
         for (answer, outcome) in answers {
             answer.send(outcome).ok(); // whoever asked may be gone

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{Cluster, NodeIndex, Placement, Pod, PodKey, Policy};
-use crate::solver::{Cost, Query, Refusal, Scores, evaluate, intree_refusal, place, verify};
+use crate::solver::{Cost, Query, Refusal, Scores, best, evaluate, intree_refusal, place, verify};
 
 /// What became of one pod of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,31 +97,9 @@ fn choose(
     pod: &Pod,
 ) -> Result<(NodeIndex, Place), NoPlace> {
     let query = Query::new(cluster, scores, &pod.request, policy);
-    let mut best: Option<(Cost, &Arc<str>, NodeIndex)> = None;
-    let mut refusals: BTreeMap<Refusal, Vec<Arc<str>>> = BTreeMap::new();
-    let mut left = Vec::new();
-    for index in cluster.indices() {
-        let node = cluster.node(index);
-        let verdict = if let Some(why) = intree_refusal(pod, node) {
-            Err(Refusal::InTree(why))
-        } else {
-            left.push(index);
-            evaluate(cluster.row(index), &query)
-        };
-        match verdict {
-            Ok(cost) => {
-                let candidate = (cost, &node.facts.name, index);
-                best = Some(best.map_or(candidate, |best| best.min(candidate)));
-            }
-            Err(refusal) => refusals.entry(refusal).or_default().push(node.facts.name.clone()),
-        }
-    }
-    let Some((cost, name, index)) = best else {
-        let refusals = refusals.into_iter().map(|(refusal, names)| (refusal, names.into())).collect();
-        let rows = left.into_iter().map(|index| cluster.row(index));
-        return Err(NoPlace { refusals, details: query.details(&rows) });
-    };
+    let Some((cost, index)) = best(cluster, pod, &query) else { return Err(no_place(cluster, pod, &query)) };
     let node = cluster.node(index);
+    let name = &node.facts.name;
     let placement =
         place(cluster, node, &pod.request, &query).expect("place agrees with evaluate on one cluster");
     if let Err(violation) = verify(node, &pod.request, &placement) {
@@ -132,4 +110,25 @@ fn choose(
         });
     }
     Ok((index, Place { node: name.clone(), placement, cost }))
+}
+
+/// Why a pod that fits no node does not, node by node.
+pub fn no_place(cluster: &Cluster, pod: &Pod, query: &Query<'_>) -> NoPlace {
+    let mut refusals: BTreeMap<Refusal, Vec<Arc<str>>> = BTreeMap::new();
+    let mut left = Vec::new();
+    for index in cluster.indices() {
+        let node = cluster.node(index);
+        let refusal = if let Some(why) = intree_refusal(pod, node) {
+            Some(Refusal::InTree(why))
+        } else {
+            left.push(index);
+            evaluate(cluster.row(index), query).err()
+        };
+        if let Some(refusal) = refusal {
+            refusals.entry(refusal).or_default().push(node.facts.name.clone());
+        }
+    }
+    let refusals = refusals.into_iter().map(|(refusal, names)| (refusal, names.into())).collect();
+    let rows = left.into_iter().map(|index| cluster.row(index));
+    NoPlace { refusals, details: query.details(&rows) }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::model::{Cluster, NodeIndex, Pod, Policy};
-use crate::solver::{Query, Scores, lacking, place, verify};
+use crate::model::{Cluster, Node, NodeIndex, Pod, Policy};
+use crate::solver::{Query, Scores, evaluate, intree_refusal, lacking, place, verify};
 
 /// The victims on one node that really have to go, given those that kube-scheduler chose.
 ///
@@ -58,4 +58,105 @@ pub fn victims(
         node.pods.iter().any(|pod| pod.uid == *uid) && victims.iter().all(|victim| victim.uid != *uid)
     };
     Some(chosen.iter().filter(|uid| !is_spared(uid)).cloned().collect())
+}
+
+/// What has to go so that a pod fits on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Eviction {
+    /// The node.
+    pub node: Arc<str>,
+    /// The victims, dearest first.
+    pub victims: Vec<Arc<Pod>>,
+}
+
+/// Whom to evict for a pod that no node has GPU instances for: the fewest pods on one node, then those of
+/// the lowest priority.
+///
+/// kube-scheduler cannot do this: it sees neither memory slices nor their fragmentation, so it finds no
+/// victims. Nodes that kube-scheduler's own filters refuse are left to its own preemption, and where pods
+/// that are ending make room soon, nobody is evicted at all. `may_evict` says which pods may go at all,
+/// `may_go` whether these may go together.
+pub fn eviction(
+    cluster: &Cluster,
+    scores: &Scores,
+    policy: Policy,
+    pod: &Pod,
+    may_evict: impl Fn(&Pod) -> bool,
+    may_go: impl Fn(&[Arc<Pod>]) -> bool,
+) -> Option<Eviction> {
+    if pod.request.slices.is_empty() {
+        return None;
+    }
+    let query = Query::new(cluster, scores, &pod.request, policy);
+    let fits = |node: &Node| {
+        let placement = place(cluster, node, &pod.request, &query);
+        placement.is_ok_and(|placement| verify(node, &pod.request, &placement).is_ok())
+            && intree_refusal(pod, node).is_none()
+    };
+    let mut best: Option<((usize, i32, i64), Eviction)> = None;
+    for index in cluster.indices() {
+        let (node, row) = (cluster.node(index), cluster.row(index));
+        let is_ours = row.priority_min < pod.priority
+            && evaluate(row, &query).is_err()
+            && intree_refusal(pod, node).is_none();
+        if !is_ours {
+            continue;
+        }
+        let ending = |other: &Pod| other.is_terminating && !other.request.is_empty();
+        if node.pods.iter().any(|other| ending(other)) && fits(&node.retaining(|other| !ending(other))) {
+            return None;
+        }
+        let Some(victims) = fewest(node, pod, &fits, &may_evict) else { continue };
+        if !may_go(&victims) {
+            continue;
+        }
+        let dearest = victims.iter().map(|victim| victim.priority).max().unwrap_or(i32::MIN);
+        let sum = victims.iter().map(|victim| i64::from(victim.priority)).sum();
+        let rank = (victims.len(), dearest, sum);
+        let name = &node.facts.name;
+        if best.as_ref().is_none_or(|(least, other)| (rank, name) < (*least, &other.node)) {
+            best = Some((rank, Eviction { node: name.clone(), victims }));
+        }
+    }
+    best.map(|(_, eviction)| eviction)
+}
+
+/// Victims on a node, none of which can be spared; a set found by sparing the dearest first, and by sparing
+/// those with the least first where that leaves fewer.
+fn fewest(
+    node: &Node,
+    pod: &Pod,
+    fits: &impl Fn(&Node) -> bool,
+    may_evict: &impl Fn(&Pod) -> bool,
+) -> Option<Vec<Arc<Pod>>> {
+    let may_go = |other: &&Arc<Pod>| {
+        other.priority < pod.priority && !other.is_terminating && !other.request.slices.is_empty() && may_evict(other)
+    };
+    let mut candidates: Vec<Arc<Pod>> = node.pods.iter().filter(may_go).cloned().collect();
+    let without = |victims: &[Arc<Pod>]| node.retaining(|other| victims.iter().all(|victim| victim.key != other.key));
+    if candidates.is_empty() || !fits(&without(&candidates)) {
+        return None;
+    }
+    // One alone is the least there can be: lowest priority first.
+    candidates.sort_by(|a, b| a.priority.cmp(&b.priority).then_with(|| a.key.cmp(&b.key)));
+    if let Some(one) = candidates.iter().find(|one| fits(&without(std::slice::from_ref(one)))) {
+        return Some(vec![one.clone()]);
+    }
+    let spare = |mut victims: Vec<Arc<Pod>>| {
+        let mut at = 0;
+        while at < victims.len() {
+            let spared = victims.remove(at);
+            if !fits(&without(&victims)) {
+                victims.insert(at, spared);
+                at += 1;
+            }
+        }
+        victims
+    };
+    let mut dearest_first = candidates.clone();
+    dearest_first.reverse();
+    let mut smallest_first = candidates;
+    smallest_first.sort_by_key(|victim| victim.request.slices.len());
+    let (a, b) = (spare(dearest_first), spare(smallest_first));
+    Some(if b.len() < a.len() { b } else { a })
 }

@@ -1,26 +1,37 @@
-//! `tangram serve`: the extender on an embedded model, wired up and run until it is told to stop.
+//! `tangram serve`: the extender on an embedded model or a live cluster, wired up and run until it is told to
+//! stop.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::serve::ListenerExt as _;
+use axum::Router;
+use axum::serve::{Listener, ListenerExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::cache::Cache;
-use crate::config::Config;
-use crate::http::{App, router};
-use crate::owner::Model;
+use crate::cache::{Cache, Options};
+use crate::config::{Config, Kubernetes};
+use crate::http::{self, App, Compared, Embedded, World, router};
+use crate::k8s::{Access, Live, Start};
+use crate::metrics::Metrics;
+use crate::owner::{Model, Stopped};
 use crate::solver::Scores;
-use crate::wire::{Contents, cluster_events};
+use crate::tls::TlsListener;
+use crate::wire::{Contents, Dialect, cluster_events};
 
 /// The cluster that is served when no other is named: a few dozen nodes of many kinds, partly full.
 pub const EXAMPLE: &str = include_str!("../examples/cluster.yaml");
 
 /// Time that requests under way get after a signal; kubelets give a pod 30 seconds.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Time to give the Lease back.
+const RELEASE: Duration = Duration::from_secs(2);
 
 /// Reads a cluster file into a new model. What could not be read is in the contents; everything else is in
 /// the model.
@@ -56,47 +67,162 @@ pub fn log_contents(source: &str, contents: &Contents) {
     }
 }
 
+/// What is served.
+#[derive(Debug)]
+pub enum Source {
+    /// A model that nobody but its own events changes.
+    Embedded(Cache),
+    /// A live cluster.
+    Live(Access),
+}
+
 /// Serves until SIGINT or SIGTERM.
-pub async fn serve(config: Config, scores: Arc<Scores>, cache: Cache) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.listen))?;
+pub async fn serve(config: Config, scores: Arc<Scores>, source: Source) -> anyhow::Result<()> {
+    let listener = bind(config.listen).await?;
     let address = listener.local_addr()?;
-    let nodes = cache.cluster().len();
-    let problems: usize = cache.cluster().by_name().iter().map(|node| node.problems.len()).sum();
-    let (model, owner) = Model::start(cache);
-    let app = App { model, scores, policy: config.policy.into(), dialect: Arc::new(config.dialect()) };
-    if let Err(error) = announce(address, nodes, problems) {
+    let metrics = Arc::new(Metrics::default());
+    let policy = config.policy.into();
+    let (stop, told) = watch::channel(false);
+    let (app, summary, mut tasks) = match source {
+        Source::Embedded(cache) => {
+            let nodes = cache.cluster().len();
+            let problems: usize = cache.cluster().by_name().iter().map(|node| node.problems.len()).sum();
+            let (model, _, owner) = Model::start(cache);
+            let mut tasks = JoinSet::new();
+            tasks.spawn(async move {
+                owner.await.ok(); // however it ended: it must not
+                Err(Stopped)
+            });
+            let dialect = Arc::new(config.dialect());
+            let app = App { model, scores, policy, dialect, world: Arc::new(Embedded), metrics };
+            (app, format!("{nodes} nodes, {problems} problems"), tasks)
+        }
+        Source::Live(access) => {
+            let dialect = Arc::new(Dialect { is_live: true, ..config.dialect() });
+            let timeout_s = config.kubernetes.instance_timeout_seconds;
+            let options = Options { instance_timeout_ms: u64::from(timeout_s) * 1000 };
+            let cache = Cache::new(scores.clone(), policy, config.limits.pods).live(options);
+            let start = Start {
+                access,
+                kubernetes: config.kubernetes.clone(),
+                scores: scores.clone(),
+                policy,
+                dialect: dialect.clone(),
+                metrics: metrics.clone(),
+                stop: told.clone(),
+            };
+            let (live, model, tasks) = Live::start(start, cache);
+            let world = Arc::new(LiveWorld { live, config: config.kubernetes.clone() });
+            (App { model, scores, policy, dialect, world, metrics }, "a live cluster".to_owned(), tasks)
+        }
+    };
+    if let Err(error) = announce(address, config.tls.is_some(), &summary) {
         warn!(%error, %address, "Standard output is gone; serving all the same.");
     }
-    // Answers are small and awaited: never hold one back to fill a packet.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            warn!(%error, "A connection keeps its delay.");
+    let mut servers = JoinSet::new();
+    if let Some(probes) = config.probe_listen {
+        servers.spawn(run(plain(bind(probes).await?), http::probes(app.clone()), told.clone()));
+    }
+    match &config.tls {
+        None => servers.spawn(run(plain(listener), router(app), told)),
+        Some(tls) => servers.spawn(run(TlsListener::start(listener, tls)?, router(app), told)),
+    };
+    let stopped = stopped(stop);
+    tokio::pin!(stopped);
+    loop {
+        tokio::select! {
+            Some(ended) = servers.join_next() => match ended {
+                Ok(Ok(())) if servers.is_empty() => {
+                    // Give the Lease back, where there is one.
+                    tokio::time::timeout(RELEASE, ending(&mut tasks)).await.ok();
+                    return Ok(());
+                }
+                Ok(ended) => ended.context("the server failed")?,
+                Err(error) => return Err(error).context("the server failed"),
+            },
+            // They outlive every request unless they failed; without them nothing true can be answered.
+            Some(ended) = tasks.join_next() => match ended {
+                Ok(Ok(())) => {}
+                ended => anyhow::bail!("a task that keeps the model ended: {ended:?}"),
+            },
+            () = &mut stopped => return Ok(()),
         }
-    });
-    let (stop, mut told) = tokio::sync::watch::channel(false);
-    let server = axum::serve(listener, router(app)).with_graceful_shutdown(async move {
-        told.wait_for(|&is_told| is_told).await.ok(); // an error is the end of serve() itself
-    });
-    tokio::select! {
-        result = server => result.context("the server failed"),
-        // The owner outlives every request unless it failed; without it nothing true can be answered.
-        ended = owner => Err(anyhow::anyhow!("the owner of the model ended: {ended:?}")),
-        () = stopped(stop) => Ok(()),
     }
 }
 
-fn announce(address: std::net::SocketAddr, nodes: usize, problems: usize) -> std::io::Result<()> {
+/// Waits for the task that leads: the only one that ends well.
+async fn ending(tasks: &mut JoinSet<Result<(), Stopped>>) {
+    while let Some(ended) = tasks.join_next().await {
+        if matches!(ended, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+fn plain(listener: TcpListener) -> impl Listener<Addr = SocketAddr> {
+    // Answers are small and awaited: never hold one back to fill a packet.
+    listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            warn!(%error, "A connection keeps its delay.");
+        }
+    })
+}
+
+async fn run<L: Listener<Addr = SocketAddr>>(
+    listener: L,
+    router: Router,
+    mut told: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+        told.wait_for(|&is_told| is_told).await.ok(); // an error is the end of serve() itself
+    });
+    server.await
+}
+
+/// A live cluster as the server asks for it.
+#[derive(Debug)]
+struct LiveWorld {
+    live: Live,
+    config: Kubernetes,
+}
+
+impl World for LiveWorld {
+    fn age_ms(&self) -> Option<u64> {
+        self.live.age_ms()
+    }
+
+    fn reasons_not_ready(&self) -> Vec<String> {
+        self.live.reasons_not_ready()
+    }
+
+    fn refuses_binds(&self) -> Option<String> {
+        let max_s = self.config.model_age_max_seconds;
+        let is_old = self.live.age_ms().is_none_or(|age_ms| age_ms > u64::from(max_s) * 1000);
+        is_old.then(|| {
+            format!("the API server has not been heard of for {max_s} s (kubernetes.modelAgeMaxSeconds)")
+        })
+    }
+
+    fn compare(&self) -> Compared<'_> {
+        Box::pin(self.live.compare())
+    }
+}
+
+fn announce(address: SocketAddr, has_tls: bool, summary: &str) -> std::io::Result<()> {
+    let scheme = if has_tls { "https" } else { "http" };
     let mut out = std::io::stdout().lock();
-    writeln!(out, "tangram: listening on http://{address}")?;
-    writeln!(out, "tangram: {nodes} nodes, {problems} problems; extender at /scheduler, API at /v1")?;
-    writeln!(out, "tangram: try  curl http://{address}/v1/fragmentation")?;
+    writeln!(out, "tangram: listening on {scheme}://{address}")?;
+    writeln!(out, "tangram: {summary}; extender at /scheduler, API at /v1")?;
+    writeln!(out, "tangram: try  curl {scheme}://{address}/v1/fragmentation")?;
     out.flush()
 }
 
 /// Ends some time after a signal: requests under way get [`GRACE`], a second signal ends it at once.
-async fn stopped(stop: tokio::sync::watch::Sender<bool>) {
+async fn stopped(stop: watch::Sender<bool>) {
     signalled().await;
     info!("Stopping: requests under way are finished.");
     stop.send_replace(true);

@@ -288,7 +288,7 @@ async fn a_victim_that_may_be_chosen_for_unmodelled_reasons_is_not_spared() {
     let server =
         Server::new(&list(&[node("n1", labels, json!({"nvidia.com/gpu": "4"})), low("a"), low("b")]));
     let mut high = pod("high", "uid-high", 10, json!({"nvidia.com/gpu": "3"}));
-    high["spec"]["containers"][0]["ports"] = json!([{"hostPort": 80}]);
+    high["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
     let victims = json!({"n1": {"Pods": [{"UID": "uid-a"}, {"UID": "uid-b"}], "NumPDBViolations": 0}});
     let asked = json!({"Pod": high, "NodeNameToMetaVictims": victims}).to_string();
     assert_eq!(server.post("/scheduler/preempt", asked).await, json!({"NodeNameToMetaVictims": victims}));

@@ -16,14 +16,28 @@ use k8s_openapi::api::core::v1::Node;
 use plane::{Plane, Scheduler, Tangram, annotated, fake_node, pod};
 use serde_json::{Value, json};
 
-/// The configuration that users are given, on the port that the test's server has.
-const CONFIGURATION: &str = include_str!("../scheduler-config/extender.yaml");
+/// The configuration that users are given.
+const CONFIGURATION: &str = include_str!("../scheduler-config/secondary.yaml");
+
+/// That configuration for the test: the port that its server has, and pods that name no scheduler.
+/// Tangram on a file binds nothing in the API server, so the scheduler has to.
+fn configuration(url: &str) -> String {
+    let adapted = [
+        ("http://127.0.0.1:7240", url),
+        ("schedulerName: tangram\n", "schedulerName: default-scheduler\n"),
+        ("  bindVerb: bind\n", ""),
+    ];
+    adapted.iter().fold(CONFIGURATION.to_owned(), |text, (shipped, tested)| {
+        assert!(text.contains(shipped), "secondary.yaml lacks {shipped:?}");
+        text.replace(shipped, tested)
+    })
+}
 
 /// Tangram on what the plane holds now, and a scheduler that asks it.
 async fn schedule(plane: &Plane) -> (Tangram, Scheduler) {
     let cluster = plane.capture().await;
     let tangram = Tangram::start(["--cluster".as_ref(), cluster.as_os_str()]).await;
-    let scheduler = plane.scheduler(&CONFIGURATION.replace("http://127.0.0.1:7240", &tangram.url())).await;
+    let scheduler = plane.scheduler(&configuration(&tangram.url())).await;
     (tangram, scheduler)
 }
 

@@ -987,7 +987,7 @@ fn the_best_node_alone_has_level_10_and_levels_follow_the_costs() {
 fn left_of(machine: &MachineCase, pods: &[Arc<Pod>], stays: &dyn Fn(&Pod) -> bool) -> Machine {
     let mut left = Machine::new("n", machine, &[]);
     for pod in pods.iter().filter(|pod| stays(pod)) {
-        left.take(pod, pod.placement.as_ref().expect("bound with one")).expect("it was there");
+        left.take(pod, &pod.placement.clone().unwrap_or_default()).expect("it was there");
     }
     left
 }

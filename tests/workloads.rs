@@ -224,6 +224,10 @@ fn node_name(node: usize) -> Arc<str> {
     format!("n{node}").into()
 }
 
+fn reset(kind: ResetKind, live: BTreeSet<PodKey>) -> Event {
+    Event::Reset { kind, live, revision: 0 }
+}
+
 fn pod_key(pod: usize) -> PodKey {
     key(&format!("p{pod}"))
 }
@@ -323,9 +327,9 @@ impl Step {
                         .collect()
                 };
                 match kind {
-                    0 => Event::Reset(ResetKind::Nodes, of_nodes()),
-                    1 => Event::Reset(ResetKind::Reports, of_nodes()),
-                    _ => Event::Reset(ResetKind::Pods, (0..PODS).filter(is_kept).map(pod_key).collect()),
+                    0 => reset(ResetKind::Nodes, of_nodes()),
+                    1 => reset(ResetKind::Reports, of_nodes()),
+                    _ => reset(ResetKind::Pods, (0..PODS).filter(is_kept).map(pod_key).collect()),
                 }
             }
             Self::Again { .. } => return None,
@@ -397,7 +401,7 @@ impl Memory {
                 !is_bound && !is_one_too_many && replace(&mut self.pods, &pod.key, Some(pod.clone()))
             }
             Event::PodDeleted(key) => self.delete(key),
-            Event::Reset(kind, live) => {
+            Event::Reset { kind, live, .. } => {
                 let is_live = |name: &Arc<str>| live.iter().any(|key| key.name == *name);
                 match kind {
                     ResetKind::Nodes => retain(&mut self.facts, is_live),
@@ -409,7 +413,7 @@ impl Memory {
                     }
                 }
             }
-            Event::Bind { .. } => unreachable!("a bind is not a fact"),
+            other => unreachable!("{other:?} is not a fact of an embedded model"),
         }
     }
 

@@ -3,21 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::event::{BindError, Event, Outcome, ResetKind};
-use crate::model::{Cluster, Demand, GpuReport, Node, NodeFacts, Placement, Pod, PodKey, Policy};
-use crate::solver::{Query, Scores, place, verify};
+use super::event::{Event, Outcome, ResetKind};
+use super::live::{Live, Options};
+use crate::model::{Cluster, Demand, GpuReport, Node, NodeFacts, Pod, PodKey, Policy};
+use crate::solver::Scores;
 
 /// The cluster model with everything it is derived from. One task owns it.
 #[derive(Debug)]
 pub struct Cache {
-    cluster: Cluster,
-    pods: BTreeMap<PodKey, Arc<Pod>>,
-    reports: BTreeMap<Arc<str>, Arc<GpuReport>>,
-    waiting: BTreeMap<Arc<str>, BTreeSet<PodKey>>, // pods bound to nodes that are not known
-    scores: Arc<Scores>,
-    policy: Policy,
-    pods_max: usize,
+    pub(super) cluster: Cluster,
+    pub(super) pods: BTreeMap<PodKey, Arc<Pod>>,
+    pub(super) reports: BTreeMap<Arc<str>, Arc<GpuReport>>,
+    homeless: BTreeMap<Arc<str>, BTreeSet<PodKey>>, // pods bound to nodes that are not known
+    pub(super) scores: Arc<Scores>,
+    pub(super) policy: Policy,
+    pub(super) pods_max: usize,
     is_embedded: bool,
+    pub(super) live: Option<Live>, // where binds are written to an API server
 }
 
 impl Cache {
@@ -27,11 +29,12 @@ impl Cache {
             cluster: Cluster::default(),
             pods: BTreeMap::new(),
             reports: BTreeMap::new(),
-            waiting: BTreeMap::new(),
+            homeless: BTreeMap::new(),
             scores,
             policy,
             pods_max,
             is_embedded: false,
+            live: None,
         }
     }
 
@@ -40,6 +43,13 @@ impl Cache {
     #[must_use]
     pub fn embedded(self) -> Self {
         Self { is_embedded: true, ..self }
+    }
+
+    /// A model of a cluster that an API server keeps: binds become [`Effect`](super::Effect)s, and versions
+    /// of objects are compared. It leads nothing until an event says so.
+    #[must_use]
+    pub fn live(self, options: Options) -> Self {
+        Self { live: Some(Live::new(options)), ..self }
     }
 
     /// The cluster as it is now; a clone is a snapshot.
@@ -61,21 +71,32 @@ impl Cache {
             Event::PodApplied(pod) => self.pod_applied(pod),
             Event::PodSeen(pod) => self.pod_seen(pod),
             Event::PodDeleted(key) => self.pod_deleted(&key),
-            Event::Reset(kind, live) => self.reset(kind, &live),
+            Event::PodGone(key, uid) => self.pod_gone(&key, &uid),
+            Event::Reset { kind, live, revision } => self.reset(kind, &live, revision),
             Event::Bind { pod, uid, node } => return self.bind(&pod, &uid, &node),
+            Event::Lead(fence) => self.lead(fence),
+            Event::Unlead => self.unlead(),
+            Event::Answered(answer) => self.answered(answer),
+            Event::Tick(now_ms) => self.tick(now_ms),
         };
         if is_changed { Outcome::Changed } else { Outcome::Unchanged }
     }
 
-    fn node_applied(&mut self, facts: Arc<NodeFacts>) -> bool {
+    fn node_applied(&mut self, mut facts: Arc<NodeFacts>) -> bool {
+        let revision = std::mem::take(&mut Arc::make_mut(&mut facts).revision);
+        if let Some(live) = &mut self.live
+            && !live.node_versions.advance(&facts.name, revision)
+        {
+            return false;
+        }
         let (report, pods) = match self.cluster.get(&facts.name) {
             Some(node) if node.facts == facts => return false,
             Some(node) => (node.report.clone(), node.pods.clone()),
             None => {
-                let waiting = self.waiting.remove(&facts.name).unwrap_or_default();
+                let homeless = self.homeless.remove(&facts.name).unwrap_or_default();
                 (
                     self.reports.get(&facts.name).cloned(),
-                    waiting.iter().map(|key| self.pods[key].clone()).collect(),
+                    homeless.iter().map(|key| self.pods[key].clone()).collect(),
                 )
             }
         };
@@ -86,15 +107,14 @@ impl Cache {
     fn node_deleted(&mut self, name: &Arc<str>) -> bool {
         let Some(node) = self.cluster.remove(name) else { return false };
         if !node.pods.is_empty() {
-            self.waiting.insert(name.clone(), node.pods.iter().map(|pod| pod.key.clone()).collect());
+            self.homeless.insert(name.clone(), node.pods.iter().map(|pod| pod.key.clone()).collect());
         }
         true
     }
 
     fn reported(&mut self, name: Arc<str>, report: Option<Arc<GpuReport>>) -> bool {
         let known = self.reports.get(&name);
-        let is_late =
-            known.zip(report.as_ref()).is_some_and(|(known, report)| report.sequence < known.sequence);
+        let is_late = known.zip(report.as_ref()).is_some_and(|(known, report)| known.is_after(report));
         if known == report.as_ref() || is_late {
             return false;
         }
@@ -102,38 +122,70 @@ impl Cache {
             self.put(Node::new(node.facts.clone(), report.clone(), node.pods.clone()));
         }
         match report {
-            Some(report) => self.reports.insert(name, report),
+            Some(report) => self.reports.insert(name.clone(), report),
             None => self.reports.remove(&name),
         };
+        self.prepare(&name);
+        self.want(&name);
         true
     }
 
-    fn pod_applied(&mut self, mut pod: Arc<Pod>) -> bool {
-        if let Some(known) = self.pods.get(&pod.key) {
-            // A pod never leaves its node alive, and loses no place: such an event was overtaken by the bind.
-            let is_same = known.uid == pod.uid && known.node.is_some();
-            if is_same && known.node == pod.node && pod.placement.is_none() && known.placement.is_some() {
-                Arc::make_mut(&mut pod).placement.clone_from(&known.placement);
-            }
-            if *known == pod || (is_same && pod.node.is_none()) {
-                return false;
+    pub(super) fn pod_applied(&mut self, mut pod: Arc<Pod>) -> bool {
+        if self.is_overtaken(&pod) {
+            return false;
+        }
+        if let Some(known) = self.pods.get(&pod.key).cloned() {
+            if self.live.is_some() && known.uid != pod.uid {
+                // The name is given again only when its first bearer is gone.
+                self.pod_gone(&known.key, &known.uid);
+            } else {
+                // A pod never leaves its node alive, and loses no place: such an event was overtaken by the bind.
+                let is_same = known.uid == pod.uid && known.node.is_some();
+                if is_same && known.node == pod.node && pod.placement.is_none() && known.placement.is_some() {
+                    Arc::make_mut(&mut pod).placement.clone_from(&known.placement);
+                }
+                if is_same && pod.node.is_none() {
+                    self.seen_unbound(&known, &pod);
+                    return false;
+                }
+                if known.means(&pod) {
+                    self.tell_waiting(&pod.key, Some(&pod));
+                    self.pods.insert(pod.key.clone(), pod);
+                    return false;
+                }
             }
         }
-        self.lift(&pod.key, pod.node.as_deref());
+        self.set_pod(pod.clone());
+        self.seen_bound(&pod);
+        true
+    }
+
+    /// Puts a pod where it says that it is, whatever was known of it.
+    pub(super) fn set_pod(&mut self, pod: Arc<Pod>) {
+        let from = self.lift(&pod.key, pod.node.as_deref());
         if let Some(name) = &pod.node {
             match self.cluster.get(name) {
                 Some(node) => self.put(node.with(&pod)),
-                None => _ = self.waiting.entry(name.clone()).or_default().insert(pod.key.clone()),
+                None => _ = self.homeless.entry(name.clone()).or_default().insert(pod.key.clone()),
             }
         }
+        self.tell_waiting(&pod.key, Some(&pod));
+        let to = pod.node.clone();
         self.pods.insert(pod.key.clone(), pod);
-        true
+        for name in from.iter().chain(&to) {
+            self.want(name);
+        }
     }
 
     /// A filter request says what a pending pod asks, and nothing about where a pod is.
     fn pod_seen(&mut self, mut pod: Arc<Pod>) -> bool {
         let pending = Arc::make_mut(&mut pod);
         (pending.node, pending.placement, pending.unreadable_placement) = (None, None, None);
+        if self.live.is_some() {
+            // The watch says what a pod is; a request is only ever first.
+            let is_first = self.pods.get(&pod.key).is_none_or(|known| known.uid != pod.uid);
+            return is_first && self.pod_applied(pod);
+        }
         // kube-scheduler's own filters have been asked: binding needs none of what they read.
         pending.demand = Demand { resources: pending.demand.resources, ..Demand::default() };
         match self.pods.get(&pod.key) {
@@ -144,8 +196,9 @@ impl Cache {
         }
     }
 
-    fn pod_deleted(&mut self, key: &PodKey) -> bool {
-        self.lift(key, None);
+    pub(super) fn pod_deleted(&mut self, key: &PodKey) -> bool {
+        let from = self.lift(key, None);
+        self.tell_waiting(key, None);
         let Some(pod) = self.pods.remove(key) else { return false };
         if let Some((name, report)) =
             pod.node.as_ref().filter(|_| self.is_embedded).and_then(|name| self.reports.get_key_value(name))
@@ -153,94 +206,59 @@ impl Cache {
             let (name, report) = (name.clone(), Arc::new(report.without(key)));
             self.reported(name, Some(report));
         }
+        if let Some(name) = from {
+            self.want(&name);
+        }
         true
     }
 
-    /// Takes a known pod off its node, unless that is the node where it is about to stand.
-    fn lift(&mut self, key: &PodKey, unless: Option<&str>) {
-        let Some(name) = self.pods.get(key).and_then(|pod| pod.node.clone()) else { return };
+    /// Takes a known pod off its node, unless that is the node where it is about to stand. Gives that node.
+    fn lift(&mut self, key: &PodKey, unless: Option<&str>) -> Option<Arc<str>> {
+        let name = self.pods.get(key).and_then(|pod| pod.node.clone())?;
         if unless == Some(&*name) {
-            return;
+            return None;
         }
         if let Some(node) = self.cluster.get(&name) {
             self.put(node.retaining(|pod| pod.key != *key));
-        } else if let Some(waiting) = self.waiting.get_mut(&name) {
-            waiting.remove(key);
-            if waiting.is_empty() {
-                self.waiting.remove(&name);
+        } else if let Some(homeless) = self.homeless.get_mut(&name) {
+            homeless.remove(key);
+            if homeless.is_empty() {
+                self.homeless.remove(&name);
             }
         }
+        Some(name)
     }
 
-    fn reset(&mut self, kind: ResetKind, live: &BTreeSet<PodKey>) -> bool {
+    fn reset(&mut self, kind: ResetKind, live: &BTreeSet<PodKey>, revision: u64) -> bool {
         let names: BTreeSet<&str> = live.iter().map(|key| &*key.name).collect();
         let gone = |name: &Arc<str>| !names.contains(&**name);
         match kind {
             ResetKind::Pods => {
-                let vanished: Vec<PodKey> =
-                    self.pods.keys().filter(|key| !live.contains(key)).cloned().collect();
-                vanished.iter().filter(|key| self.pod_deleted(key)).count() > 0
+                let is_vanished =
+                    |pod: &&Arc<Pod>| !live.contains(&pod.key) && pod.version.revision <= revision;
+                let vanished: Vec<Arc<Pod>> = self.pods.values().filter(is_vanished).cloned().collect();
+                vanished.iter().filter(|pod| self.pod_gone(&pod.key, &pod.uid)).count() > 0
             }
             ResetKind::Nodes => {
                 let known = self.cluster.indices().map(|index| self.cluster.node(index).facts.name.clone());
-                let vanished: Vec<Arc<str>> = known.filter(gone).collect();
+                let versions = self.live.as_ref().map(|live| &live.node_versions);
+                let is_older =
+                    |name: &Arc<str>| versions.is_none_or(|versions| versions.get(name) <= revision);
+                let vanished: Vec<Arc<str>> = known.filter(|name| gone(name) && is_older(name)).collect();
+                if let Some(live) = &mut self.live {
+                    live.node_versions.retain(&names, revision);
+                }
                 vanished.iter().filter(|name| self.node_deleted(name)).count() > 0
             }
             ResetKind::Reports => {
+                let is_vanished = |(name, report): &(&Arc<str>, &Arc<GpuReport>)| {
+                    gone(name) && (self.live.is_none() || report.revision <= revision)
+                };
                 let vanished: Vec<Arc<str>> =
-                    self.reports.keys().filter(|name| gone(name)).cloned().collect();
+                    self.reports.iter().filter(is_vanished).map(|(name, _)| name.clone()).collect();
                 vanished.into_iter().filter(|name| self.reported(name.clone(), None)).count() > 0
             }
         }
-    }
-
-    fn bind(&mut self, key: &PodKey, uid: &Arc<str>, name: &Arc<str>) -> Outcome {
-        match self.decide(key, uid, name) {
-            Ok((pod, placement)) => {
-                self.pod_applied(Arc::new(pod.bound_to(name.clone(), placement.clone())));
-                Outcome::Bound(placement)
-            }
-            Err(outcome) => outcome,
-        }
-    }
-
-    /// Where a pod goes on a node, checked; or the outcome that ends the bind without a change.
-    fn decide(
-        &self,
-        key: &PodKey,
-        uid: &Arc<str>,
-        name: &Arc<str>,
-    ) -> Result<(Arc<Pod>, Placement), Outcome> {
-        let (pod, node) = (key.clone(), name.clone());
-        let Some(known) = self.pods.get(key) else {
-            return Err(Outcome::NotBound(match self.pods.len() {
-                count if count >= self.pods_max => BindError::TooManyPods { count, max: self.pods_max },
-                _ => BindError::UnknownPod { pod },
-            }));
-        };
-        if !uid.is_empty() && known.uid != *uid {
-            let (known, asked) = (known.uid.clone(), uid.clone());
-            return Err(Outcome::NotBound(BindError::WrongUid { pod, known, asked }));
-        }
-        match &known.node {
-            Some(current) if current == name => {
-                return Err(Outcome::Bound(known.placement.clone().unwrap_or_default()));
-            }
-            Some(current) => {
-                return Err(Outcome::NotBound(BindError::BoundElsewhere { pod, node: current.clone() }));
-            }
-            None => {}
-        }
-        let Some(target) = self.cluster.get(name) else {
-            return Err(Outcome::NotBound(BindError::UnknownNode { node }));
-        };
-        let query = Query::new(&self.cluster, &self.scores, &known.request, self.policy);
-        let placement = place(&self.cluster, target, &known.request, &query).map_err(|refusal| {
-            Outcome::NotBound(BindError::DoesNotFit { pod: pod.clone(), node: node.clone(), refusal })
-        })?;
-        verify(target, &known.request, &placement)
-            .map_err(|violation| Outcome::NotBound(BindError::FailedCheck { pod, node, violation }))?;
-        Ok((known.clone(), placement))
     }
 
     fn put(&mut self, node: Node) {

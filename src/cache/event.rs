@@ -8,6 +8,8 @@ use thiserror::Error;
 use crate::model::{GpuReport, NodeFacts, Placement, Pod, PodKey};
 use crate::solver::{Refusal, Violation};
 
+use super::effect::{Answer, Fence};
+
 /// Something happened, or is asked for.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -21,10 +23,19 @@ pub enum Event {
     PodApplied(Arc<Pod>),
     /// A filter request showed this pod: it is pending, unless it is known to be bound already.
     PodSeen(Arc<Pod>),
-    /// The pod is gone, or has ended and holds nothing any more.
+    /// The pod is gone, or has ended and holds nothing any more; whoever has the name.
     PodDeleted(PodKey),
-    /// A complete list: whatever of this kind is not in it is gone.
-    Reset(ResetKind, BTreeSet<PodKey>),
+    /// The pod of that UID is gone, or has ended, and never comes back.
+    PodGone(PodKey, Arc<str>),
+    /// A complete list: whatever of this kind is not in it is gone, unless it is newer than the list.
+    Reset {
+        /// The kind.
+        kind: ResetKind,
+        /// Every object in the list.
+        live: BTreeSet<PodKey>,
+        /// `metadata.resourceVersion` of the list; 0 where it has none.
+        revision: u64,
+    },
     /// Bind a known pod to a node. An empty UID is not compared.
     Bind {
         /// The pod.
@@ -34,6 +45,15 @@ pub enum Event {
         /// The node.
         node: Arc<str>,
     },
+    /// This replica leads from now on; its writes carry this fence. Every list has been read since.
+    Lead(Fence),
+    /// This replica leads no more.
+    Unlead,
+    /// What became of an [`Effect`](super::Effect).
+    Answered(Answer),
+    /// The time now, in milliseconds since any moment that stays the same. Everything that waits for a time
+    /// waits for this event.
+    Tick(u64),
 }
 
 /// Which kind of object a [`Event::Reset`] lists; nodes and reports are named by `name` alone.
@@ -58,6 +78,8 @@ pub enum Outcome {
     Bound(Placement),
     /// The pod is not bound; nothing changed.
     NotBound(BindError),
+    /// The bind is under way; an [`Effect::Bound`](super::Effect::Bound) for the UID ends it.
+    Underway(Arc<str>),
 }
 
 /// Why a pod was not bound.
@@ -112,6 +134,39 @@ pub enum BindError {
         node: Arc<str>,
         /// Which rule it breaks.
         violation: Violation,
+    },
+    /// This replica does not lead: another one answers.
+    #[error("this replica of Tangram does not lead")]
+    NotLeader,
+    /// An earlier bind of the pod, to another node, has not ended.
+    #[error("pod {pod} is being bound to node {node}")]
+    Elsewhere {
+        /// The pod.
+        pod: PodKey,
+        /// Where to.
+        node: Arc<str>,
+    },
+    /// The pod was deleted meanwhile.
+    #[error("pod {pod} is gone")]
+    Gone {
+        /// The pod.
+        pod: PodKey,
+    },
+    /// The node's agent did not make the GPU instances in time; they were given up.
+    #[error("pod {pod}: the agent of node {node} did not report the GPU instances live in time")]
+    NotLive {
+        /// The pod.
+        pod: PodKey,
+        /// The node.
+        node: Arc<str>,
+    },
+    /// The API server refused the Binding.
+    #[error("pod {pod}: the API server refused the Binding: {why}")]
+    Refused {
+        /// The pod.
+        pod: PodKey,
+        /// In the API server's words.
+        why: String,
     },
     /// More pods are known than the limit allows; delete some first.
     #[error("{count} pods are known, the limit is {max} (limits.pods)")]

@@ -2,9 +2,19 @@
 //!
 //! ```text
 //!   cluster file, watches, HTTP verbs --> Event --> Cache::apply --> Outcome
-//!                                                       |
-//!                                              cluster() : what the next snapshot shows
+//!                      ^                                |   |
+//!                      |                                |   cluster() : what the next snapshot shows
+//!                      '---- answers, later --- take_effects() : what has to be written or read
 //! ```
+//!
+//! | file | |
+//! |---|---|
+//! | `event`, `effect` | what comes in, what goes out |
+//! | `apply` | ground state: nodes, pods, reports |
+//! | `bind` | binds under way |
+//! | `wanted` | which GPU instances each node should have |
+//! | `live` | leadership, versions, time |
+//! | `check` | whether the model agrees with itself, and with another one |
 //!
 //! A pod's life:
 //!
@@ -19,7 +29,15 @@
 //! derived here. Nothing here reads a clock, a file or a socket.
 
 mod apply;
+mod bind;
+mod check;
+mod effect;
 mod event;
+mod live;
+mod wanted;
 
 pub use apply::Cache;
+pub use check::Difference;
+pub use effect::{Answer, Effect, Fence, Found, Wanted, Written};
 pub use event::{BindError, Event, Outcome, ResetKind};
+pub use live::Options;

@@ -2,6 +2,7 @@
 
 mod client;
 mod plan;
+mod scheduler_config;
 mod serve;
 mod table;
 
@@ -10,15 +11,19 @@ use std::io::{BufReader, IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 use crate::cache::Cache;
 use crate::config::{Config, LogFormat};
+use crate::k8s::{Access, fetch};
 use crate::serve::{EXAMPLE, load, log_contents};
 use crate::solver::Scores;
+use crate::wire::Dialect;
 
 /// Places GPU pods of a Kubernetes cluster: whole GPUs, MIG slices and shares.
 #[derive(Debug, Parser)]
@@ -46,6 +51,7 @@ Examples:
 enum Command {
     Serve(serve::Serve),
     Plan(plan::Plan),
+    SchedulerConfig(scheduler_config::SchedulerConfig),
 }
 
 /// Flags that every command takes.
@@ -73,13 +79,14 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     match (&cli.common.log_level, &cli.command) {
         (Some(level), _) => config.log.level.clone_from(level),
-        (None, Command::Plan(_)) => "warn".clone_into(&mut config.log.level),
+        (None, Command::Plan(_) | Command::SchedulerConfig(_)) => "warn".clone_into(&mut config.log.level),
         (None, Command::Serve(_)) => {}
     }
     start_log(&config)?;
     match cli.command {
         Command::Serve(serve) => serve.run(config),
         Command::Plan(plan) => plan.run(config),
+        Command::SchedulerConfig(command) => command.run(&config),
     }
 }
 
@@ -94,8 +101,9 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
         "log level {level:?}: {}, or MODULE=LEVEL",
         LEVELS.join(", ")
     );
-    let filter =
-        EnvFilter::try_new(&config.log.level).with_context(|| format!("log level {:?}", config.log.level))?;
+    // Its errors are told by whoever asked, with what was asked.
+    let directives = format!("kube_client=off,{level}");
+    let filter = EnvFilter::try_new(&directives).with_context(|| format!("log level {:?}", config.log.level))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -118,6 +126,21 @@ fn load_cluster(config: &Config, scores: &Arc<Scores>, path: Option<&Path>) -> a
     let (cache, contents) = loaded.with_context(|| format!("cluster file {}", path.display()))?;
     log_contents(&path.to_string_lossy(), &contents);
     Ok(cache)
+}
+
+/// A connection to a live cluster, as the configuration bounds it.
+fn access(config: &Config, kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow::Result<(Runtime, Access)> {
+    let runtime = Runtime::new().context("no threads to work with")?;
+    let timeout = Duration::from_secs(config.kubernetes.request_timeout_seconds.into());
+    let access = runtime.block_on(Access::new(kubeconfig, context, timeout))?;
+    Ok((runtime, access))
+}
+
+/// The model of a live cluster as it is now.
+fn live_model(config: &Config, kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow::Result<Cache> {
+    let (runtime, access) = access(config, kubeconfig, context)?;
+    let dialect = Arc::new(Dialect { is_live: true, ..config.dialect() });
+    runtime.block_on(fetch(&access, &dialect)).map_err(anyhow::Error::msg)
 }
 
 /// Opens a file, or standard input for `-`.

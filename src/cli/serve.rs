@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::load_cluster;
+use tokio::runtime::Runtime;
+
+use super::{access, load_cluster};
 use crate::config::{Config, PolicyName};
-use crate::serve::serve;
+use crate::serve::{Source, serve};
 use crate::solver::Scores;
 
 /// Run the scheduler extender and the placement API
@@ -17,14 +19,23 @@ use crate::solver::Scores;
 /// Point kube-scheduler at it with an extender stanza whose urlPrefix is `http://ADDRESS/scheduler`, with
 /// filterVerb filter, prioritizeVerb prioritize, preemptVerb preempt and nodeCacheCapable true.
 ///
-/// The model is embedded: it is read from a file once and changes through bind and DELETE /v1/pods alone.
-/// Nothing is written anywhere.
+/// In a pod, or with --kubeconfig, the model is that of the live cluster: it follows watches, binds write to the
+/// API server, and several replicas elect one that answers.
+///
+/// Otherwise the model is embedded: it is read from a file once and changes through bind and DELETE /v1/pods
+/// alone, and nothing is written anywhere.
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
     /// Cluster file: what `kubectl get nodes,pods -A -o json` (or -o yaml) prints, GpuNode objects too;
     /// - reads standard input [default: a built-in example of 35 nodes]
     #[arg(long, value_name = "FILE")]
     cluster: Option<PathBuf>,
+    /// Serve the live cluster that this kubeconfig file names [default in a pod: the pod's own cluster]
+    #[arg(long, value_name = "FILE", conflicts_with = "cluster")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig file [default: its current one]
+    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
+    context: Option<String>,
     /// Address to listen on; port 0 takes a free one and prints it [default: 127.0.0.1:7240]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
@@ -38,11 +49,23 @@ impl Serve {
         config.listen = self.listen.unwrap_or(config.listen);
         config.policy = self.policy.unwrap_or(config.policy);
         let scores = Arc::new(Scores::prior());
-        let cache = load_cluster(&config, &scores, self.cluster.as_deref())?;
-        let runtime = tokio::runtime::Runtime::new().context("no threads to serve with")?;
-        let served = runtime.block_on(serve(config, scores, cache));
+        let is_live = self.kubeconfig.is_some() || (self.cluster.is_none() && is_in_cluster());
+        let (runtime, source) = if is_live {
+            let (runtime, access) = access(&config, self.kubeconfig.as_deref(), self.context.as_deref())?;
+            (runtime, Source::Live(access))
+        } else {
+            let cache = load_cluster(&config, &scores, self.cluster.as_deref())?;
+            (Runtime::new().context("no threads to serve with")?, Source::Embedded(cache))
+        };
+        let served = runtime.block_on(serve(config, scores, source));
         runtime.shutdown_background(); // a dry run under way answers nobody any more
         served?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Whether this process runs in a pod: Kubernetes tells it where the API server is.
+#[expect(clippy::disallowed_methods, reason = "Kubernetes tells a pod so through its environment alone")]
+fn is_in_cluster() -> bool {
+    std::env::var("KUBERNETES_SERVICE_HOST").is_ok()
 }

@@ -91,7 +91,8 @@ placement API:
   GET    /v1/fragmentation                   free, usable and stranded memory slices
   DELETE /v1/pods/{namespace}/{name}         a pod is gone (embedded model)
 probes:
-  GET    /livez | /readyz
+  GET    /livez | /readyz | /metrics
+  GET    /debug/compare                      the model against the API server
 ";
     TEXT.into_response()
 }

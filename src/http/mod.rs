@@ -6,18 +6,24 @@
 //! | `POST /v1/dryrun` | placement dry run |
 //! | `GET /v1/cluster`, `/v1/fragmentation` | the model |
 //! | `DELETE /v1/pods/{namespace}/{name}` | a pod is gone (embedded model) |
-//! | `GET /livez`, `/readyz`, `/` | probes, and what there is |
+//! | `GET /livez`, `/readyz`, `/metrics`, `/` | probes, Prometheus, and what there is |
+//! | `GET /debug/compare` | the model against the API server |
 
 mod api;
+mod probes;
 mod problem;
 mod scheduler;
+mod world;
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Router, middleware};
 use axum::routing::{delete, get, post};
 
+pub use world::{Compared, Embedded, World};
+
 use crate::extender::Context;
+use crate::metrics::Metrics;
 use crate::model::Policy;
 use crate::owner::{Model, Snapshot};
 use crate::solver::Scores;
@@ -34,6 +40,10 @@ pub struct App {
     pub policy: Policy,
     /// How objects are read.
     pub dialect: Arc<Dialect>,
+    /// What is behind the model.
+    pub world: Arc<dyn World>,
+    /// Where things are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl App {
@@ -47,9 +57,20 @@ impl App {
     }
 }
 
+/// Probes and metrics alone.
+pub fn probes(app: App) -> Router {
+    Router::new()
+        .route("/livez", get(probes::livez))
+        .route("/readyz", get(probes::readyz))
+        .route("/metrics", get(probes::metrics))
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .with_state(app)
+}
+
 /// All routes.
 pub fn router(app: App) -> Router {
-    Router::new()
+    let of_model = Router::new()
         .route("/scheduler/filter", post(scheduler::filter))
         .route("/scheduler/prioritize", post(scheduler::prioritize))
         .route("/scheduler/preempt", post(scheduler::preempt))
@@ -58,8 +79,12 @@ pub fn router(app: App) -> Router {
         .route("/v1/cluster", get(api::cluster))
         .route("/v1/fragmentation", get(api::fragmentation))
         .route("/v1/pods/{namespace}/{name}", delete(api::delete_pod))
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(|| async { "ok\n" }))
+        .layer(middleware::from_fn_with_state(app.clone(), probes::with_age));
+    of_model
+        .route("/livez", get(probes::livez))
+        .route("/readyz", get(probes::readyz))
+        .route("/metrics", get(probes::metrics))
+        .route("/debug/compare", get(probes::compare))
         .route("/", get(api::index))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)

@@ -19,6 +19,7 @@ use crate::wire::extender::{BindingArgs, BindingResult, ExtenderArgs, Preemption
 
 pub(super) async fn filter(State(app): State<App>, body: Body) -> Response {
     let answer = async {
+        answers(&app)?;
         let body = read(&app, body).await?;
         let limits = &app.dialect.limits;
         let args = ExtenderArgs::parse(&body, limits.node_names, limits.name_bytes)?;
@@ -34,6 +35,7 @@ pub(super) async fn filter(State(app): State<App>, body: Body) -> Response {
 
 pub(super) async fn prioritize(State(app): State<App>, body: Body) -> Response {
     let answer = async {
+        answers(&app)?;
         let body = read(&app, body).await?;
         let limits = &app.dialect.limits;
         let args = ExtenderArgs::parse(&body, limits.node_names, limits.name_bytes)?;
@@ -44,6 +46,7 @@ pub(super) async fn prioritize(State(app): State<App>, body: Body) -> Response {
 
 pub(super) async fn preempt(State(app): State<App>, body: Body) -> Response {
     let answer = async {
+        answers(&app)?;
         let body = read(&app, body).await?;
         let args = PreemptionArgs::parse(&body, app.dialect.limits.node_names)?;
         let answer = extender::preempt(app.context(&app.model.snapshot()), &args);
@@ -55,17 +58,29 @@ pub(super) async fn preempt(State(app): State<App>, body: Body) -> Response {
 
 pub(super) async fn bind(State(app): State<App>, body: Body) -> Response {
     let answer = async {
+        answers(&app)?;
+        if let Some(why) = app.world.refuses_binds() {
+            return Err(why);
+        }
         let args =
             BindingArgs::parse(&read_at_most(BIND_BYTES_MAX, body).await?, app.dialect.limits.name_bytes)?;
         let pod = PodKey { namespace: args.pod_namespace.into(), name: args.pod_name.into() };
         let bind = Event::Bind { pod, uid: args.pod_uid.into(), node: args.node.into() };
         match app.model.apply(bind).await.map_err(|stopped| stopped.to_string())? {
             Outcome::NotBound(error) => Err(error.to_string()),
-            Outcome::Bound(_) | Outcome::Changed | Outcome::Unchanged => Ok(()),
+            Outcome::Bound(_) | Outcome::Changed | Outcome::Unchanged | Outcome::Underway(_) => Ok(()),
         }
     };
     let error = answer.await.err().map(|error| refused("bind", error)).unwrap_or_default();
     json(serde_json::to_vec(&BindingResult { error }).expect("a text only"))
+}
+
+/// Whether to answer at all: a model that is not whole refuses what it should not, and for good.
+fn answers(app: &App) -> Result<(), String> {
+    match app.world.reasons_not_ready().first() {
+        None => Ok(()),
+        Some(reason) => Err(format!("Tangram is not ready: {reason}")),
+    }
 }
 
 /// A bind names four things of at most 253 bytes each.

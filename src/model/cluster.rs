@@ -158,6 +158,35 @@ impl Cluster {
         nodes
     }
 
+    /// Positions whose node is another than in `earlier`, an older state of this cluster, removed ones
+    /// included. Reads a pointer per chunk and per node of the chunks that changed.
+    pub fn changed_since(&self, earlier: &Self) -> Vec<NodeIndex> {
+        let mut changed = Vec::new();
+        for (at, chunk) in self.chunks.iter().enumerate() {
+            let before = earlier.chunks.get(at);
+            if before.is_some_and(|before| Arc::ptr_eq(before, chunk)) {
+                continue;
+            }
+            for (slot, node) in chunk.nodes.iter().enumerate() {
+                let before = before.and_then(|before| before.nodes.get(slot)?.as_ref());
+                let is_same = match (before, node) {
+                    (Some(before), Some(node)) => Arc::ptr_eq(before, node),
+                    (before, node) => before.is_none() && node.is_none(),
+                };
+                if !is_same {
+                    changed.push(join(at, slot));
+                }
+            }
+        }
+        changed
+    }
+
+    /// The node at a position, if one is there.
+    pub fn at(&self, index: NodeIndex) -> Option<&Arc<Node>> {
+        let (chunk, slot) = split(index);
+        self.chunks.get(chunk)?.nodes.get(slot)?.as_ref()
+    }
+
     /// Adds a node, or replaces the one of its name.
     pub fn put(&mut self, node: Arc<Node>) -> NodeIndex {
         for pool in &node.facts.pools {

@@ -11,6 +11,8 @@ use crate::mig::{ModelId, ProfileName};
 pub struct NodeFacts {
     /// The node's name.
     pub name: Arc<str>,
+    /// `metadata.resourceVersion`, for the order of events; 0 where it does not matter.
+    pub revision: u64,
     /// All labels.
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
     /// `spec.taints`.
@@ -49,6 +51,8 @@ pub struct DynamicFacts {
     pub model: Option<ModelId>,
     /// Indices of the GPUs, ascending.
     pub gpus: Vec<u16>,
+    /// Whether they can be used only where an agent reports them: nobody else makes GPU instances.
+    pub needs_agent: bool,
 }
 
 /// A taint.
@@ -78,6 +82,8 @@ pub enum TaintEffect {
 pub struct GpuReport {
     /// Number of the report, growing.
     pub sequence: u64,
+    /// `metadata.resourceVersion` of the object; 0 where it is not known.
+    pub revision: u64,
     /// The GPUs, by index.
     pub gpus: Vec<GpuFacts>,
     /// GPU instances that the scheduler wants and that may not exist yet (`spec.instances`).
@@ -87,6 +93,14 @@ pub struct GpuReport {
 }
 
 impl GpuReport {
+    /// Whether `other` is a report of before this one.
+    pub fn is_after(&self, other: &Self) -> bool {
+        match (self.revision, other.revision) {
+            (0, _) | (_, 0) => self.sequence > other.sequence,
+            (own, other) => own > other,
+        }
+    }
+
     /// The report as it is when a pod's GPU instances are taken away.
     #[must_use]
     pub fn without(&self, pod: &PodKey) -> Self {

@@ -31,9 +31,11 @@ pub use facts::{
 };
 pub use node::{Holding, Node, Pool};
 pub use occupy::{Gpu, Instance, Knowledge};
-pub use pod::{Device, Placement, Pod, PodKey};
+pub use pod::{Device, Placement, Pod, PodKey, Version, Waiting};
 pub use problem::Problem;
-pub use request::{Affinity, Demand, Expression, Operator, Policy, Request, SliceAsk, Toleration, Want};
+pub use request::{
+    Affinity, Demand, Expression, HostPort, Operator, Policy, Request, SliceAsk, Toleration, Want,
+};
 pub use resource::{PoolKind, ResourceKind, Resources, resource_kind};
 
 /// The hash map of hot look-ups whose order is never read.

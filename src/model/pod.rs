@@ -42,14 +42,52 @@ pub struct Pod {
     pub unreadable_placement: Option<Arc<str>>,
     /// Whether somebody asked to delete it: it still holds its devices.
     pub is_terminating: bool,
+    /// Which version of the API object this is.
+    pub version: Version,
+    /// What matters only while it waits for a node; `None` for a bound pod.
+    pub waiting: Option<Arc<Waiting>>,
 }
 
 impl Pod {
-    /// The same pod on a node, with its places.
+    /// The same pod on a node, with its places, if it has any that Tangram chooses.
     #[must_use]
     pub fn bound_to(&self, node: Arc<str>, placement: Placement) -> Self {
-        Self { node: Some(node), placement: Some(placement), ..self.clone() }
+        let placement = Some(placement).filter(|_| !self.request.slices.is_empty());
+        Self { node: Some(node), placement, waiting: None, ..self.clone() }
     }
+
+    /// Whether two versions of a pod mean the same to placement.
+    pub fn means(&self, other: &Self) -> bool {
+        // Versions grow with every write to the object, whatever it was about.
+        Self { version: other.version.clone(), ..self.clone() } == *other
+    }
+}
+
+/// A version of an API object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Version {
+    /// `metadata.resourceVersion`, comparable for one kind of object since Kubernetes 1.35 (KEP-5504); 0
+    /// where it is not known.
+    pub revision: u64,
+    /// The annotation `tangram.gpu/fence`: which leader last made older Bindings of the pod impossible.
+    pub fence: Option<Arc<str>>,
+}
+
+/// What matters of a pod while it waits for a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// `spec.schedulerName`.
+    pub scheduler: Arc<str>,
+    /// `metadata.creationTimestamp`, in seconds since 1970.
+    pub created_s: i64,
+    /// Whether scheduling gates keep it from being scheduled at all.
+    pub is_gated: bool,
+    /// Whether `spec.preemptionPolicy` forbids it to evict others.
+    pub never_preempts: bool,
+    /// `status.nominatedNodeName`, by whomever.
+    pub nominated: Option<Arc<str>>,
+    /// The condition `tangram.gpu/Nominated`: its status, and its message.
+    pub condition: Option<(bool, Arc<str>)>,
 }
 
 /// The exact GPU instances of one pod, in the order of [`Request::slices`].

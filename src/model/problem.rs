@@ -87,6 +87,9 @@ pub enum Problem {
         /// Start.
         start: u8,
     },
+    /// Nobody makes GPU instances here: the node's dynamic GPUs are closed.
+    #[error("no agent reports the node's GPUs (GpuNode): its dynamic GPUs are closed for new pods")]
+    NoAgent,
     /// A GPU that its agent reports unusable.
     #[error("GPU {gpu}: unhealthy: {why}")]
     Unhealthy {

@@ -91,9 +91,30 @@ pub struct Demand {
     pub affinity: Affinity,
     /// `spec.tolerations`.
     pub tolerations: Vec<Toleration>,
+    /// Ports of the node that its containers take.
+    pub host_ports: Vec<HostPort>,
     /// Whether something that Tangram does not model may bind the pod to a node or make it evict a victim:
-    /// host ports, volumes, affinity between pods, spread constraints.
+    /// volumes, affinity between pods, spread constraints.
     pub has_unmodelled: bool,
+}
+
+/// A port of the node that a container takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: Arc<str>,
+    /// The address; empty for every address of the node.
+    pub ip: Arc<str>,
+    /// The port.
+    pub port: u32,
+}
+
+impl HostPort {
+    /// Whether two pods on one node cannot both have their port.
+    pub fn conflicts_with(&self, other: &Self) -> bool {
+        let is_same_address = self.ip == other.ip || self.ip.is_empty() || other.ip.is_empty();
+        self.port == other.port && self.protocol == other.protocol && is_same_address
+    }
 }
 
 /// Node selector terms, one of which must hold; `None` asks nothing.

@@ -1,8 +1,8 @@
 //! kube-scheduler's own filters, for answers that must hold without asking it.
 //!
 //! Modelled: `NodeUnschedulable`, `NodeName`, `TaintToleration`, `NodeAffinity` (selector and required
-//! terms), `NodeResourcesFit` (CPU, memory, ephemeral storage, pods). The texts are kube-scheduler's.
-//! Not modelled: host ports, volumes, affinity between pods, topology spread.
+//! terms), `NodePorts`, `NodeResourcesFit` (CPU, memory, ephemeral storage, pods). The texts are
+//! kube-scheduler's. Not modelled: volumes, affinity between pods, topology spread.
 
 use crate::model::{Demand, Expression, Node, NodeFacts, Operator, Pod, Taint, TaintEffect, Toleration};
 
@@ -25,8 +25,12 @@ pub fn intree_refusal(pod: &Pod, node: &Node) -> Option<&'static str> {
     lacking(demand, node)
 }
 
-/// The first of CPU, memory, ephemeral storage and pods that a node has too little of left.
+/// The first of host ports, CPU, memory, ephemeral storage and pods that other pods have left too little of.
 pub fn lacking(demand: &Demand, node: &Node) -> Option<&'static str> {
+    let taken = || node.pods.iter().flat_map(|pod| &pod.demand.host_ports);
+    if demand.host_ports.iter().any(|port| taken().any(|other| port.conflicts_with(other))) {
+        return Some("node(s) didn't have free ports for the requested pod ports");
+    }
     let asked = demand.resources.named();
     let left = node.facts.allocatable.named().into_iter().zip(node.used.named());
     left.zip(asked)

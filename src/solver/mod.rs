@@ -6,6 +6,7 @@
 //! evaluate  one node: the cost of the request there, or why it does not fit
 //! pack      several GPU instances on one node: greedy, then exact
 //! place     the exact GPUs and starts on one node
+//! best      the one node where a pod costs least
 //! detail    why not, GPU by GPU, for people
 //! refusal   why not, in words that Kubernetes counts together
 //! rank      costs of many nodes as the eleven levels of the extender protocol
@@ -17,6 +18,7 @@
 //! Everything is a function of (cluster, request, scores, policy); ties end at the name of the node, the
 //! index of the GPU and the driver's own order of starts, so equal inputs give equal answers.
 
+mod best;
 mod detail;
 mod evaluate;
 mod intree;
@@ -28,6 +30,7 @@ mod refusal;
 mod score;
 mod verify;
 
+pub use best::{best, best_of};
 pub use evaluate::{evaluate, helped_by_eviction};
 pub use intree::{intree_refusal, lacking};
 pub use place::place;

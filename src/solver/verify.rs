@@ -128,6 +128,11 @@ fn usable_row(node: &Node, gpu: u16) -> Result<&'static ModelRow, Violation> {
     let is_usable = |reported: &GpuFacts| {
         reported.health == GpuHealth::Healthy && reported.instances.iter().all(is_in_table)
     };
+    let is_reported =
+        node.report.iter().flat_map(|report| &report.gpus).any(|reported| reported.index == gpu);
+    if !is_reported && node.facts.dynamic.as_ref().is_some_and(|dynamic| dynamic.needs_agent) {
+        return Err(unusable);
+    }
     let mut reports =
         node.report.iter().flat_map(|report| &report.gpus).filter(|reported| reported.index == gpu);
     if reports.all(is_usable) { Ok(row) } else { Err(unusable) }

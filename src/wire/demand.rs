@@ -1,10 +1,10 @@
 //! What a pod asks of kube-scheduler's own filters.
 
 use super::ObjectError;
-use super::object::{Requirement, TolerationObject};
+use super::object::{Port, Requirement, TolerationObject};
 use super::pod::Reader;
 use super::quantities::{Slot, slots, total};
-use crate::model::{Affinity, Demand, Expression, Operator, Resources, TaintEffect, Toleration};
+use crate::model::{Affinity, Demand, Expression, HostPort, Operator, Resources, TaintEffect, Toleration};
 use crate::units::Quantity;
 
 impl Reader<'_> {
@@ -31,8 +31,6 @@ impl Reader<'_> {
             ephemeral_bytes: of("ephemeral-storage", Quantity::units_rounded_up)?,
             pods: 1,
         };
-        let has_host_port = slots(spec)
-            .any(|slot| slot.container.ports.iter().any(|port| port.host_port.is_some_and(|port| port > 0)));
         let has_volume = spec
             .volumes
             .iter()
@@ -40,10 +38,11 @@ impl Reader<'_> {
         let has_pod_affinity =
             spec.affinity.pod_affinity.is_some() || spec.affinity.pod_anti_affinity.is_some();
         let has_unmodelled =
-            has_host_port || has_volume || has_pod_affinity || !spec.topology_spread_constraints.is_empty();
+            has_volume || has_pod_affinity || !spec.topology_spread_constraints.is_empty();
+        let host_ports = self.host_ports();
         if !spec.node_name.is_empty() {
             // A bound pod has passed those filters, perhaps under rules newer than these.
-            return Ok(Demand { resources, has_unmodelled, ..Demand::default() });
+            return Ok(Demand { resources, host_ports, has_unmodelled, ..Demand::default() });
         }
         Ok(Demand {
             resources,
@@ -58,8 +57,26 @@ impl Reader<'_> {
                 .iter()
                 .map(|toleration| self.toleration(toleration))
                 .collect::<Result<_, _>>()?,
+            host_ports,
             has_unmodelled,
         })
+    }
+
+    /// The ports of containers and of restartable init containers, as kube-scheduler's `NodePorts` counts
+    /// them; with the host's network every port of a container is one of the host's.
+    fn host_ports(&self) -> Vec<HostPort> {
+        let spec = &self.object.spec;
+        let is_on_host = spec.host_network == Some(true);
+        let ports = slots(spec).filter(|slot| slot.is_lasting()).flat_map(|slot| &slot.container.ports);
+        let host_port = |port: &Port| {
+            let number = port.host_port.filter(|&port| port > 0);
+            Some(HostPort {
+                protocol: port.protocol.as_deref().filter(|text| !text.is_empty()).unwrap_or("TCP").into(),
+                ip: port.host_ip.as_deref().filter(|ip| *ip != "0.0.0.0").unwrap_or_default().into(),
+                port: number.or(port.container_port.filter(|_| is_on_host))?,
+            })
+        };
+        ports.filter_map(host_port).collect()
     }
 
     fn affinity(&self) -> Result<Affinity, ObjectError> {

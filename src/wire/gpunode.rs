@@ -22,6 +22,13 @@ pub struct GpuNodeObject {
     status: Status,
 }
 
+impl GpuNodeObject {
+    /// `metadata.name`.
+    pub fn name(&self) -> &str {
+        &self.metadata.name
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Spec {
@@ -79,6 +86,7 @@ struct PodForm {
 /// Reads a report: the node's name and what its agent and the scheduler say. An instance that cannot be
 /// read becomes a problem of the node.
 pub fn gpu_report(object: GpuNodeObject) -> Result<(String, GpuReport), ObjectError> {
+    let revision = object.metadata.revision();
     let name = object.metadata.name;
     if name.is_empty() {
         return Err(ObjectError::new("GpuNode", "metadata.name", "is empty"));
@@ -126,5 +134,5 @@ pub fn gpu_report(object: GpuNodeObject) -> Result<(String, GpuReport), ObjectEr
         let message = format!("index {} stands there twice", twice[0].index);
         return Err(ObjectError::new(format!("GpuNode {name}"), "status.gpus", message));
     }
-    Ok((name, GpuReport { sequence: object.status.sequence, gpus, wanted, problems }))
+    Ok((name, GpuReport { sequence: object.status.sequence, revision, gpus, wanted, problems }))
 }

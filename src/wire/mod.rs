@@ -14,6 +14,7 @@
 //! workload   pods of Deployments, Jobs and StatefulSets
 //! extender   the scheduler extender protocol, v1: requests
 //! answers    the same: answers
+//! scheduler_config KubeSchedulerConfiguration files
 //! dryrun     POST /v1/dryrun
 //! view       GET /v1/cluster
 //! fragmentation GET /v1/fragmentation
@@ -32,6 +33,7 @@ mod object;
 mod placement;
 mod pod;
 mod quantities;
+pub mod scheduler_config;
 pub mod view;
 mod workload;
 
@@ -44,7 +46,7 @@ pub use cluster_file::{Contents, cluster_events};
 pub use gpunode::{GpuNodeObject, gpu_report};
 pub use node::{NodeObject, Texts, node_facts};
 pub use placement::{PLACEMENT_ANNOTATION, placement_annotation};
-pub use pod::{PodObject, pod};
+pub use pod::{FENCE_ANNOTATION, NOMINATED_CONDITION, PodObject, pod};
 pub use workload::{Workload, workload_pods};
 
 /// An object that cannot be read: whose, which field, and why.
@@ -72,6 +74,9 @@ pub struct Dialect {
     pub device_resources: BTreeSet<String>,
     /// Limits.
     pub limits: Limits,
+    /// Whether the objects are those of a live cluster, where a GPU that Tangram partitions needs an agent;
+    /// a file is a picture, and labels are enough.
+    pub is_live: bool,
 }
 
 /// Bounds on what one request or object may contain. Reaching one is a clear error, never a slow answer.

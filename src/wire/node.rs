@@ -63,6 +63,18 @@ struct NodeStatus {
     allocatable: BTreeMap<String, Amount>,
 }
 
+impl NodeObject {
+    /// `metadata.name`.
+    pub fn name(&self) -> &str {
+        &self.metadata.name
+    }
+
+    /// `metadata.resourceVersion` as a number; 0 where it is none.
+    pub fn revision(&self) -> u64 {
+        self.metadata.revision()
+    }
+}
+
 /// Texts that many nodes share, kept once.
 #[derive(Debug, Default)]
 pub struct Texts(BTreeSet<Arc<str>>);
@@ -115,6 +127,7 @@ pub fn node_facts(
     let labels = &object.metadata.labels;
     Ok(NodeFacts {
         name: name.into(),
+        revision: if dialect.is_live { object.metadata.revision() } else { 0 },
         labels: labels.iter().map(|(key, value)| (texts.share(key), texts.share(value))).collect(),
         taints: object.spec.taints.iter().filter_map(taint).collect(),
         is_unschedulable: object.spec.unschedulable,
@@ -199,7 +212,7 @@ impl<'a> Reader<'a> {
             return None;
         }
         let gpus = self.dynamic_indices()?;
-        Some(DynamicFacts { model, gpus })
+        Some(DynamicFacts { model, gpus, needs_agent: self.dialect.is_live })
     }
 
     /// The dynamic GPUs; none when their list cannot be read, for nobody knows which are meant.

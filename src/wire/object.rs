@@ -20,6 +20,17 @@ pub(super) struct Metadata {
     #[serde(deserialize_with = "or_default")]
     pub(super) annotations: BTreeMap<String, String>,
     pub(super) deletion_timestamp: Option<IgnoredAny>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) resource_version: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) creation_timestamp: String,
+}
+
+impl Metadata {
+    /// The resource version as a number; 0 where it is none.
+    pub(super) fn revision(&self) -> u64 {
+        self.resource_version.parse().unwrap_or(0)
+    }
 }
 
 /// `spec` of a pod or a pod template.
@@ -29,6 +40,13 @@ pub(super) struct PodSpec {
     #[serde(deserialize_with = "or_default")]
     pub(super) node_name: String,
     pub(super) priority: Option<i32>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) scheduler_name: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) scheduling_gates: Vec<IgnoredAny>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) preemption_policy: String,
+    pub(super) host_network: Option<bool>,
     #[serde(deserialize_with = "or_default")]
     pub(super) containers: Vec<Container>,
     #[serde(deserialize_with = "or_default")]
@@ -75,6 +93,10 @@ pub(super) struct ContainerResources {
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Port {
     pub(super) host_port: Option<u32>,
+    pub(super) container_port: Option<u32>,
+    #[serde(rename = "hostIP")]
+    pub(super) host_ip: Option<String>,
+    pub(super) protocol: Option<String>,
 }
 
 /// A volume: only whether it can bind the pod to a node.

@@ -8,10 +8,16 @@ use serde::Deserialize;
 use super::object::{Metadata, PodSpec, or_default};
 use super::quantities::{Slot, slots, total};
 use super::{Dialect, ObjectError, PLACEMENT_ANNOTATION, placement};
-use crate::model::{Pod, PodKey, Policy, Request, ResourceKind, SliceAsk, Want, resource_kind};
+use crate::model::{
+    Pod, PodKey, Policy, Request, ResourceKind, SliceAsk, Version, Waiting, Want, resource_kind,
+};
 
 /// Key of the annotation, or label, that chooses a pod's placement policy.
 const POLICY_ANNOTATION: &str = "tangram.gpu/policy";
+/// Key of the annotation by which a leader makes older Bindings of a pod impossible: `EPOCH/IDENTITY/N`.
+pub const FENCE_ANNOTATION: &str = "tangram.gpu/fence";
+/// Type of the pod condition that says whether Tangram found a node.
+pub const NOMINATED_CONDITION: &str = "tangram.gpu/Nominated";
 /// Key of the annotation that names a pod's part in disaggregated inference.
 const ROLE_ANNOTATION: &str = "tangram.gpu/role";
 const MEMORY: &str = "tangram.gpu/mem";
@@ -33,10 +39,24 @@ pub struct PodObject {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct PodStatus {
     #[serde(deserialize_with = "or_default")]
     phase: String,
+    #[serde(deserialize_with = "or_default")]
+    nominated_node_name: String,
+    #[serde(deserialize_with = "or_default")]
+    conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+    #[serde(deserialize_with = "or_default")]
+    message: String,
 }
 
 impl PodObject {
@@ -44,6 +64,33 @@ impl PodObject {
     pub fn key(&self) -> PodKey {
         let namespace = if self.metadata.namespace.is_empty() { "default" } else { &self.metadata.namespace };
         PodKey { namespace: namespace.into(), name: self.metadata.name.as_str().into() }
+    }
+
+    /// `metadata.uid`.
+    pub fn uid(&self) -> Arc<str> {
+        self.metadata.uid.as_str().into()
+    }
+
+    /// `metadata.resourceVersion` as a number; 0 where it is none.
+    pub fn revision(&self) -> u64 {
+        self.metadata.revision()
+    }
+
+    fn waiting(&self) -> Waiting {
+        let (spec, status) = (&self.spec, &self.status);
+        let ours = status.conditions.iter().find(|condition| condition.kind == NOMINATED_CONDITION);
+        let created = self.metadata.creation_timestamp.parse::<jiff::Timestamp>();
+        Waiting {
+            scheduler: match spec.scheduler_name.as_str() {
+                "" => "default-scheduler".into(),
+                name => name.into(),
+            },
+            created_s: created.map_or(0, jiff::Timestamp::as_second),
+            is_gated: !spec.scheduling_gates.is_empty(),
+            never_preempts: spec.preemption_policy == "Never",
+            nominated: Some(status.nominated_node_name.as_str()).filter(|name| !name.is_empty()).map(Into::into),
+            condition: ours.map(|condition| (condition.status == "True", condition.message.as_str().into())),
+        }
     }
 
     /// Whether the pod has ended: it holds nothing any more.
@@ -79,6 +126,11 @@ pub fn pod(object: &PodObject, dialect: &Dialect) -> Result<Pod, ObjectError> {
         placement,
         unreadable_placement: unreadable,
         is_terminating: object.metadata.deletion_timestamp.is_some(),
+        version: Version {
+            revision: object.metadata.revision(),
+            fence: object.metadata.annotations.get(FENCE_ANNOTATION).map(|fence| fence.as_str().into()),
+        },
+        waiting: (!is_bound).then(|| Arc::new(object.waiting())),
     })
 }
 

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::Value;
 use tangram::config::Config;
-use tangram::http::{App, router};
+use tangram::http::{App, Embedded, router};
 use tangram::owner::Model;
 use tangram::serve::load;
 use tangram::solver::Scores;
@@ -30,9 +30,9 @@ impl Server {
         let scores = Arc::new(Scores::prior());
         let (cache, contents) = load(config, scores.clone(), cluster.as_bytes()).unwrap();
         assert_eq!(contents.errors, []);
-        let (model, _) = Model::start(cache);
+        let (model, _, _) = Model::start(cache);
         let dialect = Arc::new(config.dialect());
-        Self { router: router(App { model, scores, policy: config.policy.into(), dialect }) }
+        Self { router: router(App { model, scores, policy: config.policy.into(), dialect, world: Arc::new(Embedded), metrics: Arc::default() }) }
     }
 
     /// One request; status and body.

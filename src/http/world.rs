@@ -1,0 +1,47 @@
+//! What the server knows of the world behind the model: how old the model is, whether to answer at all.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::cache::Difference;
+
+/// A future that says where the model differs from the world.
+pub type Compared<'a> = Pin<Box<dyn Future<Output = Result<Vec<Difference>, String>> + Send + 'a>>;
+
+/// The world behind the model.
+pub trait World: Debug + Send + Sync {
+    /// Milliseconds since the model was last known to be true; `None` before it ever was.
+    fn age_ms(&self) -> Option<u64>;
+
+    /// Why this process does not answer; empty when it does.
+    fn reasons_not_ready(&self) -> Vec<String>;
+
+    /// Why no bind is possible just now, although this process answers.
+    fn refuses_binds(&self) -> Option<String>;
+
+    /// Where the model differs from the world.
+    fn compare(&self) -> Compared<'_>;
+}
+
+/// There is no world: the model is all there is.
+#[derive(Debug, Clone, Copy)]
+pub struct Embedded;
+
+impl World for Embedded {
+    fn age_ms(&self) -> Option<u64> {
+        Some(0)
+    }
+
+    fn reasons_not_ready(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn refuses_binds(&self) -> Option<String> {
+        None
+    }
+
+    fn compare(&self) -> Compared<'_> {
+        Box::pin(async { Err("the model is embedded: there is nothing to compare it with".to_owned()) })
+    }
+}

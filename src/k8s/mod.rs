@@ -1,0 +1,286 @@
+//! A live cluster: what is read from the API server, and what is written to it.
+//!
+//! ```text
+//!   watch (Node, GpuNode, Pod) --events--> owner of the model --effects--> write: Binding, GpuNode.spec
+//!     ^                                        |      |                      |
+//!     | list again                             |      '--- waiting pods      '--answers--> owner
+//!   lead: Lease, takeover, fences              |                |
+//!                                          snapshots --> nominate: statuses, Events, evictions
+//! ```
+//!
+//! | file | |
+//! |---|---|
+//! | `access` | requests, and what an answer means |
+//! | `watch`, `feed`, `age` | lists and watches; objects into events; how old the model is |
+//! | `lease`, `lead` | who leads; taking over and stepping down |
+//! | `write` | effects of the model: the only place where placements change the cluster |
+//! | `nominate`, `tell`, `evict` | waiting pods: nominations, words, room made |
+//! | `compare` | the model against the API server; the model of one moment |
+//! | `managed` | whether kube-scheduler asks about everything |
+//! | `rights` | what all this needs RBAC to allow |
+//!
+//! Invariants: a Binding demands the UID and the version of the pod that the decision saw; a write to
+//! `GpuNode.spec` demands the version it was derived from; so two processes that both believe to lead cannot
+//! both succeed. An answer that did not come is never taken for yes or no.
+
+mod access;
+mod age;
+mod compare;
+mod evict;
+mod feed;
+mod lead;
+mod lease;
+mod managed;
+mod nominate;
+pub mod rights;
+mod tell;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use tokio::sync::{mpsc, watch as tokio_watch};
+use tokio::task::JoinSet;
+
+pub use access::{Access, Reply};
+pub use age::{Age, Clock};
+pub use lead::Leadership;
+
+use crate::cache::{Cache, Difference, Effect, Event};
+use crate::config::{Election as ElectionMode, Kubernetes};
+use crate::metrics::Metrics;
+use crate::model::Policy;
+use crate::nominate::Nominator;
+use crate::owner::{Effects, Model, Stopped};
+use crate::solver::Scores;
+use crate::wire::Dialect;
+
+/// How often the model is told the time.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What a live cluster is started with.
+#[derive(Debug)]
+pub struct Start {
+    /// The API server.
+    pub access: Access,
+    /// The configuration.
+    pub kubernetes: Kubernetes,
+    /// Prices.
+    pub scores: Arc<Scores>,
+    /// Policy of pods that choose none.
+    pub policy: Policy,
+    /// How objects are read.
+    pub dialect: Arc<Dialect>,
+    /// Where things are counted.
+    pub metrics: Arc<Metrics>,
+    /// Turns true when the process is told to stop.
+    pub stop: tokio_watch::Receiver<bool>,
+}
+
+/// A live cluster, as others see it.
+#[derive(Debug, Clone)]
+pub struct Live {
+    access: Access,
+    model: Model,
+    dialect: Arc<Dialect>,
+    age: Age,
+    leadership: Arc<Leadership>,
+    listed: Vec<tokio_watch::Receiver<u64>>,
+}
+
+impl Live {
+    /// Starts everything that keeps `cache` and the cluster in step. The tasks run for ever; the first that
+    /// ends ends the process, but for the one that leads, which ends when it is told to stop.
+    pub fn start(start: Start, cache: Cache) -> (Self, Model, JoinSet<Result<(), Stopped>>) {
+        let Start { access, kubernetes, scores, policy, dialect, metrics, stop } = start;
+        let mut tasks = JoinSet::new();
+        let (model, effects, owner) = Model::start(cache);
+        tasks.spawn(async move {
+            owner.await.ok(); // how it ended is logged by whoever sees the end
+            Err(Stopped)
+        });
+        let clock = Clock::start();
+        let leadership = Arc::new(Leadership::new(clock));
+        let (relist, wanted) = tokio_watch::channel(0);
+        let mut listed = Vec::new();
+        let mut contacts = Vec::new();
+        for kind in feed::Kind::ALL {
+            let (list, is_listed) = tokio_watch::channel(0);
+            let contact = age::Contact::new(clock);
+            let watch = watch::Watch {
+                access: access.clone(),
+                model: model.clone(),
+                feed: feed::Feed::new(kind, dialect.clone(), metrics.clone()),
+                contact: contact.clone(),
+                wanted: wanted.clone(),
+                listed: list,
+            };
+            tasks.spawn(watch.run());
+            listed.push(is_listed);
+            contacts.push(contact);
+        }
+        let age = Age::new(clock, contacts);
+        tasks.spawn(keep(age.clone(), access.clone()));
+        let identity: Arc<str> = identity(&kubernetes).into();
+        let lead = lead::Lead {
+            access: access.clone(),
+            model: model.clone(),
+            dialect: dialect.clone(),
+            election: election(&kubernetes, &access, clock, &identity),
+            identity: identity.clone(),
+            leadership: leadership.clone(),
+            relist,
+            listed: listed.clone(),
+            stop,
+        };
+        tasks.spawn(lead.run());
+        tasks.spawn(tick(model.clone(), clock));
+        let writer = write::Writer::new(
+            access.clone(),
+            model.clone(),
+            dialect.clone(),
+            leadership.clone(),
+            metrics.clone(),
+        );
+        let (tell, waiting) = mpsc::unbounded_channel();
+        tasks.spawn(carry_out(effects, writer, tell));
+        let teller = tell::Teller {
+            access: access.clone(),
+            model: model.clone(),
+            dialect: dialect.clone(),
+            identity,
+            has_events: kubernetes.events.enabled,
+        };
+        let preemption = &kubernetes.preemption;
+        let evictor = preemption.enabled.then(|| {
+            let per_minute = preemption.evictions_per_minute;
+            evict::Evictor::new(access.clone(), scores.clone(), policy, metrics.clone(), per_minute)
+        });
+        let nominating = nominate::Nominating {
+            model: model.clone(),
+            clock,
+            leadership: leadership.clone(),
+            metrics: metrics.clone(),
+            teller,
+            nominator: Nominator::new(scores, policy),
+            evictor,
+            schedulers: kubernetes.schedulers,
+            is_enabled: kubernetes.nominator.enabled,
+        };
+        tasks.spawn(nominating.run(waiting));
+        if let Some(file) = kubernetes.scheduler_config_file {
+            tasks.spawn(managed::watch(file, model.clone(), metrics));
+        }
+        let live = Self { access, model: model.clone(), dialect, age, leadership, listed };
+        (live, model, tasks)
+    }
+
+    /// Milliseconds since the model was last known to be what the API server has; `None` before it ever was.
+    pub fn age_ms(&self) -> Option<u64> {
+        self.age.ms()
+    }
+
+    /// Whether this replica leads and answers.
+    pub fn is_ready(&self) -> bool {
+        self.leadership.is_ready()
+    }
+
+    /// Why this replica does not answer; empty when it does.
+    pub fn reasons_not_ready(&self) -> Vec<String> {
+        if self.is_ready() {
+            return Vec::new();
+        }
+        let kinds = feed::Kind::ALL.iter().zip(&self.listed);
+        let missing = kinds.filter(|(_, listed)| *listed.borrow() == 0);
+        let mut reasons: Vec<String> =
+            missing.map(|(kind, _)| format!("{} objects are not listed yet", kind.name())).collect();
+        reasons.push(
+            if self.leadership.holds() {
+                "this replica leads, and is reading everything again"
+            } else {
+                "this replica does not lead"
+            }
+            .to_owned(),
+        );
+        reasons
+    }
+
+    /// Where the model differs from what the API server has; see [`Difference`].
+    pub async fn compare(&self) -> Result<Vec<Difference>, String> {
+        compare::compare(&self.access, &self.model, &self.dialect).await
+    }
+}
+
+/// The model of a cluster as it is now, which nothing keeps up to date.
+pub async fn fetch(access: &Access, dialect: &Arc<Dialect>) -> Result<Cache, String> {
+    compare::fetch(access, dialect).await
+}
+
+async fn keep(age: Age, access: Access) -> Result<(), Stopped> {
+    age.keep(access).await;
+    Err(Stopped)
+}
+
+async fn tick(model: Model, clock: Clock) -> Result<(), Stopped> {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        model.tell(Event::Tick(clock.now_ms())).await?;
+    }
+}
+
+type WaitingPod = (crate::model::PodKey, Option<Arc<crate::model::Pod>>);
+
+async fn carry_out(
+    mut effects: Effects,
+    writer: write::Writer,
+    waiting: mpsc::UnboundedSender<WaitingPod>,
+) -> Result<(), Stopped> {
+    while let Some(effect) = effects.recv().await {
+        match effect {
+            Effect::Waiting(key, pod) => waiting.send((key, pod)).map_err(|_| Stopped)?,
+            effect => writer.start(effect),
+        }
+    }
+    Err(Stopped)
+}
+
+fn election(
+    kubernetes: &Kubernetes,
+    access: &Access,
+    clock: Clock,
+    identity: &Arc<str>,
+) -> Option<lease::Election> {
+    let options = &kubernetes.leader_election;
+    let namespace = options.lease_namespace.clone().unwrap_or_else(own_namespace);
+    let (access, name) = (access.clone(), options.lease_name.clone());
+    let mut election = lease::Election::new(access, clock, namespace, name, identity.clone());
+    match options.mode {
+        ElectionMode::None => return None,
+        ElectionMode::Own => election.duration_s = options.lease_duration_seconds,
+        ElectionMode::Follow => election.follows = Some(host(kubernetes)),
+    }
+    Some(election)
+}
+
+/// The name by which the Lease knows this process: of the pod, and of this life of it.
+fn identity(kubernetes: &Kubernetes) -> String {
+    let nonce = Timestamp::now().as_nanosecond();
+    format!("{}_{nonce:x}-{}", host(kubernetes), std::process::id())
+}
+
+/// The pod's name: configured, or as Kubernetes sets it.
+#[expect(clippy::disallowed_methods, reason = "a pod learns its own name from its environment alone")]
+fn host(kubernetes: &Kubernetes) -> String {
+    let configured = kubernetes.leader_election.identity.clone();
+    let from = |key: &str| std::env::var(key).ok().filter(|name| !name.is_empty());
+    configured.or_else(|| from("POD_NAME")).or_else(|| from("HOSTNAME")).unwrap_or_else(|| "tangram".to_owned())
+}
+
+fn own_namespace() -> String {
+    let mounted = std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace");
+    mounted.map_or_else(|_| "default".to_owned(), |name| name.trim().to_owned())
+}

@@ -1,0 +1,185 @@
+//! The task that nominates: waiting pods in, statuses out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use super::age::Clock;
+use super::evict::Evictor;
+use super::lead::Leadership;
+use super::tell::{Status, Teller, Told, is_said};
+use crate::metrics::Metrics;
+use crate::model::{Pod, PodKey};
+use crate::nominate::{Advice, Nominator};
+use crate::owner::{Model, Stopped};
+
+/// Pods that one turn chooses nodes for, before their statuses go out: a turn is a few milliseconds.
+const PODS_PER_TURN: usize = 16;
+/// Statuses being written at once.
+const WRITES: usize = 16;
+/// Pause before a pod that changed meanwhile is told again: its new version is on the way.
+const AGAIN: Duration = Duration::from_millis(30);
+/// How often pods that wait are looked at for what people should be told.
+const LOOK: Duration = Duration::from_secs(1);
+/// A pod is told why it waits once it has waited so long, and not more often than that.
+const SETTLED_MS: u64 = 2_000;
+const RETELL_MS: u64 = 30_000;
+/// Pods told per look.
+const TOLD_PER_LOOK: usize = 20;
+
+/// The pods that wait, as the owner of the model tells of them.
+pub(super) type Waiting = mpsc::UnboundedReceiver<(PodKey, Option<Arc<Pod>>)>;
+
+/// See the module.
+pub(super) struct Nominating {
+    pub(super) model: Model,
+    pub(super) clock: Clock,
+    pub(super) leadership: Arc<Leadership>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) teller: Teller,
+    pub(super) nominator: Nominator,
+    pub(super) evictor: Option<Evictor>,
+    pub(super) schedulers: Vec<String>,
+    pub(super) is_enabled: bool,
+}
+
+/// What is known of a waiting pod beside its place in the queue.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    first_ms: u64,
+    told_ms: Option<u64>, // when it was last told why it waits
+    is_nominated: bool,
+}
+
+impl Nominating {
+    /// Runs until the model is gone.
+    pub(super) async fn run(mut self, mut waiting: Waiting) -> Result<(), Stopped> {
+        let mut generations = self.model.generations();
+        let mut seen: BTreeMap<PodKey, Seen> = BTreeMap::new();
+        let (again, mut told_again) = mpsc::unbounded_channel();
+        let slots = Arc::new(Semaphore::new(WRITES));
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut is_more = false;
+        loop {
+            tokio::select! {
+                biased;
+                change = waiting.recv() => {
+                    let Some(change) = change else { return Err(Stopped) };
+                    self.take(change, &mut seen);
+                    while let Ok(change) = waiting.try_recv() {
+                        self.take(change, &mut seen);
+                    }
+                }
+                Some(key) = told_again.recv() => self.nominator.untold(&key),
+                _ = look.tick() => self.look(&mut seen).await,
+                () = changed(&mut generations, is_more) => {}
+            }
+            self.metrics.waiting(self.nominator.len());
+            if !self.leadership.is_ready() || self.nominator.is_empty() {
+                is_more = false;
+                continue;
+            }
+            let snapshot = self.model.snapshot();
+            let turn = tokio::task::block_in_place(|| self.nominator.turn(&snapshot.cluster, PODS_PER_TURN));
+            is_more = turn.1;
+            for advice in turn.0.into_iter().filter(|_| self.is_enabled) {
+                let slot = slots.clone().acquire_owned().await.expect("nobody closes it");
+                let first_ms = self.note(&advice, &mut seen);
+                let (teller, metrics, again, clock) =
+                    (self.teller.clone(), self.metrics.clone(), again.clone(), self.clock);
+                let status = match &advice.node {
+                    Some(node) => Status::Nominated(node.clone()),
+                    None => Status::Waits(self.nominator.why(&advice.pod)),
+                };
+                tokio::spawn(async move {
+                    let told = teller.status(&advice.pod, &status).await;
+                    drop(slot);
+                    let Ok(told) = told else { return };
+                    metrics.nomination(told.word());
+                    if let (Told::Done, Some(first_ms)) = (told, first_ms) {
+                        metrics.nominated_after(clock.now_ms().saturating_sub(first_ms));
+                    }
+                    if told == Told::Again {
+                        tokio::time::sleep(AGAIN).await;
+                        again.send(advice.pod.key.clone()).ok(); // the task is gone: so is the process
+                    }
+                });
+            }
+        }
+    }
+
+    fn take(&mut self, (key, pod): (PodKey, Option<Arc<Pod>>), seen: &mut BTreeMap<PodKey, Seen>) {
+        let is_ours = |pod: &Arc<Pod>| {
+            let waiting = pod.waiting.as_ref();
+            !pod.request.is_empty()
+                && !pod.is_terminating
+                && waiting.is_some_and(|waiting| {
+                    !waiting.is_gated && self.schedulers.iter().any(|name| **name == *waiting.scheduler)
+                })
+        };
+        let pod = pod.filter(is_ours);
+        if pod.is_some() {
+            let first_ms = self.clock.now_ms();
+            seen.entry(key.clone()).or_insert(Seen { first_ms, told_ms: None, is_nominated: false });
+        } else {
+            seen.remove(&key);
+        }
+        self.nominator.pod(&key, pod);
+    }
+
+    /// Notes a nomination; the time at which the pod was first seen, when it is its first.
+    fn note(&self, advice: &Advice, seen: &mut BTreeMap<PodKey, Seen>) -> Option<u64> {
+        let seen = seen.get_mut(&advice.pod.key).filter(|_| advice.node.is_some())?;
+        let is_first = !std::mem::replace(&mut seen.is_nominated, true);
+        is_first.then_some(seen.first_ms)
+    }
+
+    /// Tells pods why they wait, and makes room for those that may have it made.
+    async fn look(&mut self, seen: &mut BTreeMap<PodKey, Seen>) {
+        if !self.leadership.is_ready() {
+            return;
+        }
+        let now_ms = self.clock.now_ms();
+        let settled = |pod: &&Arc<Pod>| {
+            seen.get(&pod.key).is_some_and(|seen| now_ms.saturating_sub(seen.first_ms) >= SETTLED_MS)
+        };
+        let settled: Vec<Arc<Pod>> = self.nominator.nowhere().filter(settled).cloned().collect();
+        if let Some(evictor) = &mut self.evictor {
+            let cluster = self.model.snapshot();
+            for (pod, node) in evictor.make_room(&cluster.cluster, &settled, now_ms, &self.teller).await {
+                self.nominator.claim(&pod, &node);
+            }
+        }
+        let is_due = |pod: &&Arc<Pod>| {
+            seen.get(&pod.key).is_some_and(|seen| {
+                seen.told_ms.is_none_or(|told_ms| now_ms.saturating_sub(told_ms) >= RETELL_MS)
+            })
+        };
+        let due: Vec<Arc<Pod>> = settled.iter().filter(is_due).take(TOLD_PER_LOOK).cloned().collect();
+        for pod in due {
+            if let Some(seen) = seen.get_mut(&pod.key) {
+                seen.told_ms = Some(now_ms);
+            }
+            let why = tokio::task::block_in_place(|| self.nominator.why(&pod));
+            if is_said(&pod, &why) {
+                continue;
+            }
+            let teller = self.teller.clone();
+            tokio::spawn(async move {
+                if matches!(teller.status(&pod, &Status::Waits(why.clone())).await, Ok(Told::Done)) {
+                    teller.event(&pod.key, &pod.uid, "Warning", "NoRoom", &format!("Waits for room: {why}")).await;
+                }
+            });
+        }
+    }
+}
+
+/// The cluster has changed, or there is more to do anyway.
+async fn changed(generations: &mut watch::Receiver<u64>, is_more: bool) {
+    if !is_more && generations.changed().await.is_err() {
+        std::future::pending::<()>().await; // the model is gone; whoever tells of pods says so too
+    }
+}

@@ -1,0 +1,156 @@
+//! One turn of the nominator: the cluster as it is, guests tried again where it changed, the rest placed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::queue::{Advice, Nominator, Rank, Stand};
+use crate::model::{Cluster, Node, NodeIndex, Placement, Pod};
+use crate::solver::{Cost, Query, best, best_of, intree_refusal, place, verify};
+
+impl Nominator {
+    /// Brings nominations up to date with a snapshot, choosing for at most `most` pods; says what pods'
+    /// statuses should be told, and whether there is more to do.
+    pub fn turn(&mut self, cluster: &Cluster, most: usize) -> (Vec<Advice>, bool) {
+        self.settle(cluster);
+        let freed: BTreeSet<Arc<str>> = std::mem::take(&mut self.freed);
+        let freed: Vec<NodeIndex> = freed.iter().filter_map(|name| self.held.index(name)).collect();
+        let waiting = self.entries.iter().filter(|(_, entry)| entry.stand.node().is_none());
+        let waiting: Vec<(Rank, bool)> =
+            waiting.map(|(rank, entry)| (*rank, entry.stand == Stand::New)).collect();
+        let mut chosen = 0;
+        let mut is_more = false;
+        for (rank, is_new) in waiting {
+            if is_new && chosen == most {
+                is_more = true;
+                continue;
+            }
+            if is_new {
+                chosen += 1;
+                self.choose(rank, None);
+            } else if !freed.is_empty() {
+                self.choose(rank, Some(&freed));
+            }
+        }
+        (self.advice(), is_more || !self.freed.is_empty())
+    }
+
+    /// Takes over a snapshot and puts the guests onto it again.
+    fn settle(&mut self, cluster: &Cluster) {
+        for index in cluster.changed_since(&self.base) {
+            let nodes = [self.base.at(index), cluster.at(index)];
+            self.freed.extend(nodes.into_iter().flatten().map(|node| node.facts.name.clone()));
+        }
+        self.base = cluster.clone();
+        self.held = cluster.clone();
+        let nodes: Vec<Arc<str>> = self.guests.keys().cloned().collect();
+        for name in nodes {
+            let Some(node) = self.base.get(&name).cloned() else {
+                for rank in self.guests.get(&name).cloned().unwrap_or_default() {
+                    self.stand(rank, Stand::New);
+                }
+                continue;
+            };
+            let known = self.derived.get(&name).filter(|(base, _)| Arc::ptr_eq(base, &node));
+            let with_guests = match known {
+                Some((_, with_guests)) => with_guests.clone(),
+                None => self.with_guests(&name, &node),
+            };
+            self.held.put(with_guests);
+        }
+    }
+
+    /// A node with its guests, in the order of the queue; those that do not fit any more have to go.
+    fn with_guests(&mut self, name: &Arc<str>, base: &Arc<Node>) -> Arc<Node> {
+        let mut node = base.clone();
+        for rank in self.guests.get(name).cloned().unwrap_or_default() {
+            let entry = &self.entries[&rank];
+            let pod = entry.pod.clone();
+            let is_claim = matches!(entry.stand, Stand::Claim { .. });
+            match self.fit(&node, &pod) {
+                Some((_, placement)) => {
+                    node = Arc::new(node.with(&Arc::new(pod.bound_to(name.clone(), placement.clone()))));
+                    if !is_claim && let Some(entry) = self.entries.get_mut(&rank) {
+                        entry.stand = Stand::Guest { node: name.clone(), placement };
+                    }
+                }
+                None if is_claim => {} // room is still being made
+                None => self.stand(rank, Stand::New),
+            }
+        }
+        self.derived.insert(name.clone(), (base.clone(), node.clone()));
+        node
+    }
+
+    /// Where a pod goes on a node, if it fits by every filter that is modelled.
+    fn fit(&self, node: &Node, pod: &Pod) -> Option<(Cost, Placement)> {
+        if node.pod(&pod.key).is_some() {
+            return None; // bound already; its own event is on the way
+        }
+        if intree_refusal(pod, node).is_some() {
+            return None;
+        }
+        let query = Query::new(&self.held, &self.scores, &pod.request, self.policy);
+        let columns = self.held.columns(node);
+        let cost = crate::solver::evaluate(columns.row(), &query).ok()?;
+        let placement = place(&self.held, node, &pod.request, &query).ok()?;
+        verify(node, &pod.request, &placement).ok()?;
+        Some((cost, placement))
+    }
+
+    /// Chooses a node for a pod: among all, or among those that have more room than when none had enough.
+    fn choose(&mut self, rank: Rank, among: Option<&[NodeIndex]>) {
+        let pod = self.entries[&rank].pod.clone();
+        let scores = self.scores.clone();
+        let query = Query::new(&self.held, &scores, &pod.request, self.policy);
+        let found = match among {
+            None => best(&self.held, &pod, &query),
+            Some(nodes) => best_of(&self.held, nodes.iter().copied(), &pod, &query),
+        };
+        let node = match found {
+            Some((_, index)) => Some(self.held.node(index).clone()),
+            None if among.is_none() => self.displace(rank, &pod),
+            None => None,
+        };
+        let Some(node) = node else {
+            self.stand(rank, Stand::Nowhere);
+            return;
+        };
+        let Some(placement) = place(&self.held, &node, &pod.request, &query).ok() else {
+            self.stand(rank, Stand::Nowhere);
+            return;
+        };
+        let name = node.facts.name.clone();
+        let with_guest = Arc::new(node.with(&Arc::new(pod.bound_to(name.clone(), placement.clone()))));
+        self.stand(rank, Stand::Guest { node: name.clone(), placement });
+        if let Some(base) = self.base.get(&name) {
+            self.derived.insert(name, (base.clone(), with_guest.clone()));
+        }
+        self.held.put(with_guest);
+    }
+
+    /// Finds a node where the pod fits once guests of lower priority are gone, and sends those away.
+    fn displace(&mut self, rank: Rank, pod: &Arc<Pod>) -> Option<Arc<Node>> {
+        let is_lower = |guest: &Rank| guest.priority() < rank.priority();
+        let mut best: Option<(Cost, Arc<str>, Arc<Node>)> = None;
+        for (name, guests) in self.guests.iter().filter(|(_, guests)| guests.iter().any(is_lower)) {
+            let Some(base) = self.base.get(name) else { continue };
+            let mut node = Node::clone(base);
+            for guest in guests.iter().filter(|guest| !is_lower(guest)) {
+                let entry = &self.entries[guest];
+                if let Stand::Guest { placement, .. } = &entry.stand {
+                    node = node.with(&Arc::new(entry.pod.bound_to(name.clone(), placement.clone())));
+                }
+            }
+            let Some((cost, _)) = self.fit(&node, pod) else { continue };
+            if best.as_ref().is_none_or(|(least, first, _)| (cost, name) < (*least, first)) {
+                best = Some((cost, name.clone(), Arc::new(node)));
+            }
+        }
+        let (_, name, node) = best?;
+        let lower: Vec<Rank> = self.guests[&name].iter().copied().filter(is_lower).collect();
+        for guest in lower {
+            self.stand(guest, Stand::New);
+        }
+        Some(node)
+    }
+}
