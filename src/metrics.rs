@@ -74,7 +74,11 @@ impl Default for Metrics {
         let seconds = Unit::Seconds;
         let help = "Time since the model was last known to be what the API server has; -1 before it ever was";
         registry.register_with_unit("model_age", help, seconds, metrics.model_age.clone());
-        registry.register("leader", "Whether this replica answers (1) or waits (0)", metrics.is_leader.clone());
+        registry.register(
+            "leader",
+            "Whether this replica answers (1) or waits (0)",
+            metrics.is_leader.clone(),
+        );
         registry.register("nodes", "Nodes in the model", metrics.nodes.clone());
         registry.register(
             "unreadable_objects",
@@ -83,7 +87,11 @@ impl Default for Metrics {
         );
         registry.register("unreadable", "Times that an object could not be read", metrics.unreadable.clone());
         registry.register("bindings", "Bindings written, by what became of them", metrics.bindings.clone());
-        registry.register("nominations", "Nominations written, by what became of them", metrics.nominations.clone());
+        registry.register(
+            "nominations",
+            "Nominations written, by what became of them",
+            metrics.nominations.clone(),
+        );
         registry.register_with_unit(
             "nomination_delay",
             "Time from the first sight of a pod to its nomination",
@@ -91,7 +99,11 @@ impl Default for Metrics {
             metrics.nomination_delay.clone(),
         );
         registry.register("waiting_pods", "Pods that wait for a node", metrics.waiting.clone());
-        registry.register("evictions", "Evictions asked for, by what became of them", metrics.evictions.clone());
+        registry.register(
+            "evictions",
+            "Evictions asked for, by what became of them",
+            metrics.evictions.clone(),
+        );
         registry.register(
             "unmanaged_resources",
             "Device resources in the cluster that the scheduler configuration does not name",

@@ -69,7 +69,13 @@ impl Model {
         let (queue, messages) = mpsc::channel(QUEUE);
         let (effects, taken) = mpsc::unbounded_channel();
         let (publish, generation) = watch::channel(1);
-        let owner = Owner { cache, snapshot: snapshot.clone(), generation: publish, effects, binding: BTreeMap::new() };
+        let owner = Owner {
+            cache,
+            snapshot: snapshot.clone(),
+            generation: publish,
+            effects,
+            binding: BTreeMap::new(),
+        };
         (Self { queue, snapshot, generation }, taken, tokio::spawn(owner.run(messages)))
     }
 

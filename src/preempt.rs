@@ -130,10 +130,14 @@ fn fewest(
     may_evict: &impl Fn(&Pod) -> bool,
 ) -> Option<Vec<Arc<Pod>>> {
     let may_go = |other: &&Arc<Pod>| {
-        other.priority < pod.priority && !other.is_terminating && !other.request.slices.is_empty() && may_evict(other)
+        other.priority < pod.priority
+            && !other.is_terminating
+            && !other.request.slices.is_empty()
+            && may_evict(other)
     };
     let mut candidates: Vec<Arc<Pod>> = node.pods.iter().filter(may_go).cloned().collect();
-    let without = |victims: &[Arc<Pod>]| node.retaining(|other| victims.iter().all(|victim| victim.key != other.key));
+    let without =
+        |victims: &[Arc<Pod>]| node.retaining(|other| victims.iter().all(|victim| victim.key != other.key));
     if candidates.is_empty() || !fits(&without(&candidates)) {
         return None;
     }

@@ -46,7 +46,8 @@ impl TlsListener {
         let address = listener.local_addr()?;
         let certificate = Arc::new(Certificate(ArcSwap::from_pointee(load(tls)?)));
         let provider = Arc::new(ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+        let builder =
+            ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
         let builder = match &tls.client_ca_file {
             None => builder.with_no_client_auth(),
             Some(path) => {
@@ -54,7 +55,8 @@ impl TlsListener {
                 for authority in certificates(path)? {
                     roots.add(authority).with_context(|| path.display().to_string())?;
                 }
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
@@ -148,8 +150,9 @@ fn load(tls: &Tls) -> anyhow::Result<CertifiedKey> {
     let chain = certificates(&tls.cert_file)?;
     let key = PrivateKeyDer::from_pem_file(&tls.key_file)
         .with_context(|| format!("tls.keyFile {}", tls.key_file.display()))?;
-    CertifiedKey::from_der(chain, key, &ring::default_provider())
-        .with_context(|| format!("tls.certFile {} and tls.keyFile {}", tls.cert_file.display(), tls.key_file.display()))
+    CertifiedKey::from_der(chain, key, &ring::default_provider()).with_context(|| {
+        format!("tls.certFile {} and tls.keyFile {}", tls.cert_file.display(), tls.key_file.display())
+    })
 }
 
 fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {

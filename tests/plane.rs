@@ -563,3 +563,23 @@ async fn an_authority_signs_for_servers_and_clients() {
     asked(&ours, Some(&stranger.issue("scheduler"))).await.unwrap_err();
     asked(&stranger.certificate(), Some(&client)).await.unwrap_err();
 }
+
+#[tokio::test]
+async fn a_live_tangram_is_cut_off_and_another_one_takes_over() {
+    let plane = Plane::start().await;
+    plane.define_gpunodes().await;
+    plane.apply_yaml("{apiVersion: v1, kind: Namespace, metadata: {name: tangram-system}}").await;
+    plane.add_nodes(&many_nodes(1, 20)).await;
+    let _agents = AgentDouble::start(plane.client());
+    let configuration = |identity: &str| {
+        let election = json!({ "leaseNamespace": "tangram-system", "identity": identity });
+        json!({ "kubernetes": { "leaderElection": election } }).to_string()
+    };
+    let proxy = plane.proxy().await;
+    let mut one = Tangram::live(&proxy.link.admin.kubeconfig, &configuration("one"), None).await;
+    one.ready().await;
+    let mut two = Tangram::live(&plane.kubeconfig(), &configuration("two"), None).await;
+    proxy.link.black_hole(true);
+    two.ready().await;
+    assert_eq!(one.get("/readyz").await.status, 503);
+}

@@ -205,9 +205,8 @@ impl Cache {
             return is_changed;
         }
         // Unbound in a newer version: that Binding was not written and cannot be any more.
-        let is_overtaken = |annotation: &str| {
-            live.fence.as_ref().is_none_or(|fence| fence.is_overtaken_by(annotation))
-        };
+        let is_overtaken =
+            |annotation: &str| live.fence.as_ref().is_none_or(|fence| fence.is_overtaken_by(annotation));
         let reason = if live.fence.is_none() || pod.version.fence.as_deref().is_some_and(is_overtaken) {
             Some(BindError::NotLeader)
         } else if pod.is_terminating {
@@ -251,7 +250,8 @@ impl Cache {
     }
 
     fn bound(&mut self, uid: &Arc<str>) {
-        let placement = self.live.as_ref().and_then(|live| live.binds.get(uid)).map(|bind| bind.placement.clone());
+        let placement =
+            self.live.as_ref().and_then(|live| live.binds.get(uid)).map(|bind| bind.placement.clone());
         if let Some(placement) = placement {
             self.end(uid, Ok(placement));
         }
@@ -284,10 +284,9 @@ impl Cache {
 
     pub(super) fn tick_binds(&mut self, now_ms: u64) -> bool {
         let Some(live) = &self.live else { return false };
-        let is_due = |bind: &&Bind| {
-            matches!(bind.step, Step::Reading { retry, .. } if retry.is_due(now_ms))
-        };
-        let due: Vec<Arc<str>> = live.binds.values().filter(is_due).map(|bind| bind.pod.uid.clone()).collect();
+        let is_due = |bind: &&Bind| matches!(bind.step, Step::Reading { retry, .. } if retry.is_due(now_ms));
+        let due: Vec<Arc<str>> =
+            live.binds.values().filter(is_due).map(|bind| bind.pod.uid.clone()).collect();
         for uid in due {
             self.read_pod(&uid, true);
         }
@@ -316,9 +315,8 @@ impl Cache {
 /// Whether every GPU instance of a placement is wanted for the pod, and live. One that asks for none is ready.
 fn are_live(report: Option<&GpuReport>, pod: &PodKey, placement: &Placement) -> bool {
     placement.devices.iter().all(|device| {
-        let is_it = |instance: &InstanceReport| {
-            instance.profile == device.profile && instance.start == device.start
-        };
+        let is_it =
+            |instance: &InstanceReport| instance.profile == device.profile && instance.start == device.start;
         report.is_some_and(|report| {
             let is_wanted = report
                 .wanted
@@ -326,7 +324,9 @@ fn are_live(report: Option<&GpuReport>, pod: &PodKey, placement: &Placement) -> 
                 .any(|(gpu, wanted)| *gpu == device.gpu && is_it(wanted) && wanted.pod.as_ref() == Some(pod));
             let gpu = report.gpus.iter().find(|gpu| gpu.index == device.gpu);
             let live = gpu.and_then(|gpu| gpu.instances.iter().find(|instance| is_it(instance)));
-            is_wanted && live.is_some_and(|live| live.uuid.is_some() && live.pod.as_ref().is_none_or(|of| of == pod))
+            is_wanted
+                && live
+                    .is_some_and(|live| live.uuid.is_some() && live.pod.as_ref().is_none_or(|of| of == pod))
         })
     })
 }

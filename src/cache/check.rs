@@ -35,7 +35,11 @@ impl Cache {
             let expected = by_node.remove(name).unwrap_or_default();
             let listed: BTreeSet<&PodKey> = node.pods.iter().map(|pod| &pod.key).collect();
             if expected != listed {
-                problems.push(format!("node {name}: {} pods stand on it, {} are known", listed.len(), expected.len()));
+                problems.push(format!(
+                    "node {name}: {} pods stand on it, {} are known",
+                    listed.len(),
+                    expected.len()
+                ));
             }
             let rebuilt = Node::new(node.facts.clone(), self.reports.get(name).cloned(), node.pods.clone());
             if rebuilt != **node {
@@ -64,7 +68,9 @@ impl Cache {
             }
         }
         for name in union(self.reports.keys().cloned(), other.reports.keys().cloned()) {
-            let show = |cache: &Self| cache.reports.get(&name).map_or_else(String::new, |report| format!("{report:?}"));
+            let show = |cache: &Self| {
+                cache.reports.get(&name).map_or_else(String::new, |report| format!("{report:?}"))
+            };
             if self.reports.get(&name) == other.reports.get(&name) {
                 continue;
             }

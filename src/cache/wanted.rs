@@ -14,7 +14,8 @@ impl Cache {
     /// Asks for a write where a node's `GpuNode` does not want what the model wants.
     pub(super) fn want(&mut self, name: &Arc<str>) {
         let Some(live) = &mut self.live else { return };
-        let (Some(report), Some(node), Some(_)) = (self.reports.get(name), self.cluster.get(name), &live.fence)
+        let (Some(report), Some(node), Some(_)) =
+            (self.reports.get(name), self.cluster.get(name), &live.fence)
         else {
             return;
         };

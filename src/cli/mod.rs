@@ -103,7 +103,8 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
     );
     // Its errors are told by whoever asked, with what was asked.
     let directives = format!("kube_client=off,{level}");
-    let filter = EnvFilter::try_new(&directives).with_context(|| format!("log level {:?}", config.log.level))?;
+    let filter =
+        EnvFilter::try_new(&directives).with_context(|| format!("log level {:?}", config.log.level))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -129,7 +130,11 @@ fn load_cluster(config: &Config, scores: &Arc<Scores>, path: Option<&Path>) -> a
 }
 
 /// A connection to a live cluster, as the configuration bounds it.
-fn access(config: &Config, kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow::Result<(Runtime, Access)> {
+fn access(
+    config: &Config,
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+) -> anyhow::Result<(Runtime, Access)> {
     let runtime = Runtime::new().context("no threads to work with")?;
     let timeout = Duration::from_secs(config.kubernetes.request_timeout_seconds.into());
     let access = runtime.block_on(Access::new(kubeconfig, context, timeout))?;

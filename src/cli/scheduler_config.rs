@@ -68,7 +68,8 @@ impl SchedulerConfig {
             return Ok(ExitCode::SUCCESS);
         };
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let missing = unmanaged(&text, &names).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+        let missing =
+            unmanaged(&text, &names).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
         if missing.is_empty() {
             writeln!(out, "{} names all {} resources of the cluster", path.display(), names.len())?;
             return Ok(ExitCode::SUCCESS);

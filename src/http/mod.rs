@@ -17,8 +17,8 @@ mod world;
 
 use std::sync::Arc;
 
-use axum::{Router, middleware};
 use axum::routing::{delete, get, post};
+use axum::{Router, middleware};
 
 pub use world::{Compared, Embedded, World};
 

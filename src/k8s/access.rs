@@ -45,10 +45,15 @@ pub enum Reply {
 
 impl Access {
     /// Connects as a kubeconfig file says, or as a pod of the cluster.
-    pub async fn new(kubeconfig: Option<&Path>, context: Option<&str>, timeout: Duration) -> anyhow::Result<Self> {
+    pub async fn new(
+        kubeconfig: Option<&Path>,
+        context: Option<&str>,
+        timeout: Duration,
+    ) -> anyhow::Result<Self> {
         let mut config = match kubeconfig {
             Some(path) => {
-                let file = Kubeconfig::read_from(path).with_context(|| format!("kubeconfig {}", path.display()))?;
+                let file =
+                    Kubeconfig::read_from(path).with_context(|| format!("kubeconfig {}", path.display()))?;
                 let options = KubeConfigOptions { context: context.map(Into::into), ..Default::default() };
                 let config = Config::from_custom_kubeconfig(file, &options).await;
                 config.with_context(|| format!("kubeconfig {}", path.display()))?

@@ -92,8 +92,11 @@ impl Age {
     pub(super) async fn keep(self, access: Access) {
         loop {
             let asked_ms = self.clock.now_ms();
-            let open: Vec<&Contact> =
-                self.contacts.iter().filter(|contact| contact.state.is_open.load(Ordering::Relaxed)).collect();
+            let open: Vec<&Contact> = self
+                .contacts
+                .iter()
+                .filter(|contact| contact.state.is_open.load(Ordering::Relaxed))
+                .collect();
             if matches!(access.get("/version").await, Reply::Done(_)) {
                 for contact in open {
                     if contact.state.is_open.load(Ordering::Relaxed) {

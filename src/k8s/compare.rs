@@ -20,7 +20,11 @@ use crate::wire::Dialect;
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// Lists everything again and says where the model differs from it, twice in a row.
-pub(super) async fn compare(access: &Access, model: &Model, dialect: &Arc<Dialect>) -> Result<Vec<Difference>, String> {
+pub(super) async fn compare(
+    access: &Access,
+    model: &Model,
+    dialect: &Arc<Dialect>,
+) -> Result<Vec<Difference>, String> {
     let first = differences(access, model, dialect).await?;
     if first.is_empty() {
         return Ok(first);
@@ -32,7 +36,11 @@ pub(super) async fn compare(access: &Access, model: &Model, dialect: &Arc<Dialec
     Ok(second.into_iter().filter(|difference| before.contains(&places(difference))).collect())
 }
 
-async fn differences(access: &Access, model: &Model, dialect: &Arc<Dialect>) -> Result<Vec<Difference>, String> {
+async fn differences(
+    access: &Access,
+    model: &Model,
+    dialect: &Arc<Dialect>,
+) -> Result<Vec<Difference>, String> {
     let fresh = fetch(access, dialect).await?;
     let compared = model.inspect(move |cache| cache.differences(&fresh)).await;
     compared.map_err(|stopped| stopped.to_string())
@@ -47,11 +55,12 @@ pub(super) async fn fetch(access: &Access, dialect: &Arc<Dialect>) -> Result<Cac
         let mut feed = Feed::new(kind, dialect.clone(), Arc::new(Metrics::default()));
         let mut next = String::new();
         loop {
-            let body = match access.get(&format!("{}?limit=500&continue={}", kind.path(), encoded(&next))).await {
-                Reply::Done(body) => body,
-                Reply::Refused { code, .. } if code == 404 && feed.is_optional() => break,
-                reply => return Err(format!("{} cannot be listed: {reply:?}", kind.name())),
-            };
+            let body =
+                match access.get(&format!("{}?limit=500&continue={}", kind.path(), encoded(&next))).await {
+                    Reply::Done(body) => body,
+                    Reply::Refused { code, .. } if code == 404 && feed.is_optional() => break,
+                    reply => return Err(format!("{} cannot be listed: {reply:?}", kind.name())),
+                };
             let page: Page<'_> = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
             for item in page.items {
                 if let Some(event) = feed.applied(item.get()).1 {

@@ -100,12 +100,11 @@ impl Evictor {
             budgets.iter().all(|budget| budget.allowed > 0 || !budget.pods.contains(&*other.uid))
         };
         let may_go = |victims: &[Arc<Pod>]| {
-            let covered = |budget: &Budget| victims.iter().filter(|victim| budget.pods.contains(&*victim.uid)).count();
+            let covered =
+                |budget: &Budget| victims.iter().filter(|victim| budget.pods.contains(&*victim.uid)).count();
             budgets.iter().all(|budget| covered(budget) <= budget.allowed)
         };
-        tokio::task::block_in_place(|| {
-            eviction(cluster, &self.scores, self.policy, pod, may_evict, may_go)
-        })
+        tokio::task::block_in_place(|| eviction(cluster, &self.scores, self.policy, pod, may_evict, may_go))
     }
 
     /// Nominates the node first, so that the room is kept; then asks for the evictions one by one, and stops

@@ -181,9 +181,9 @@ impl Takeover {
         }
         let waiting = self.model.pending().await?;
         // A gated pod cannot be bound, and one without devices is nothing of ours.
-        let may_be_bound = waiting
-            .iter()
-            .filter(|pod| !pod.request.is_empty() && !pod.waiting.as_ref().is_some_and(|waiting| waiting.is_gated));
+        let may_be_bound = waiting.iter().filter(|pod| {
+            !pod.request.is_empty() && !pod.waiting.as_ref().is_some_and(|waiting| waiting.is_gated)
+        });
         let pods: Vec<(PodKey, Arc<str>)> =
             may_be_bound.map(|pod| (pod.key.clone(), pod.uid.clone())).collect();
         let count = pods.len();

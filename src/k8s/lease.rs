@@ -51,7 +51,13 @@ pub(super) enum Standing {
 }
 
 impl Election {
-    pub(super) fn new(access: Access, clock: Clock, namespace: String, name: String, identity: Arc<str>) -> Self {
+    pub(super) fn new(
+        access: Access,
+        clock: Clock,
+        namespace: String,
+        name: String,
+        identity: Arc<str>,
+    ) -> Self {
         Self { access, clock, namespace, name, identity, duration_s: 6, follows: None, seen: None }
     }
 
@@ -68,7 +74,9 @@ impl Election {
         let asked_ms = self.clock.now_ms();
         let lease = match self.access.get(&self.path()).await {
             Reply::Done(body) => serde_json::from_slice::<Lease>(&body).ok(),
-            Reply::Refused { code: StatusCode::NOT_FOUND, .. } if self.follows.is_some() => return Standing::Follows,
+            Reply::Refused { code: StatusCode::NOT_FOUND, .. } if self.follows.is_some() => {
+                return Standing::Follows;
+            }
             Reply::Refused { code: StatusCode::NOT_FOUND, .. } => return self.create(asked_ms).await,
             reply => {
                 warn!(lease = self.path(), ?reply, "The Lease cannot be read.");

@@ -277,7 +277,10 @@ fn identity(kubernetes: &Kubernetes) -> String {
 fn host(kubernetes: &Kubernetes) -> String {
     let configured = kubernetes.leader_election.identity.clone();
     let from = |key: &str| std::env::var(key).ok().filter(|name| !name.is_empty());
-    configured.or_else(|| from("POD_NAME")).or_else(|| from("HOSTNAME")).unwrap_or_else(|| "tangram".to_owned())
+    configured
+        .or_else(|| from("POD_NAME"))
+        .or_else(|| from("HOSTNAME"))
+        .unwrap_or_else(|| "tangram".to_owned())
 }
 
 fn own_namespace() -> String {

@@ -170,7 +170,9 @@ impl Nominating {
             let teller = self.teller.clone();
             tokio::spawn(async move {
                 if matches!(teller.status(&pod, &Status::Waits(why.clone())).await, Ok(Told::Done)) {
-                    teller.event(&pod.key, &pod.uid, "Warning", "NoRoom", &format!("Waits for room: {why}")).await;
+                    teller
+                        .event(&pod.key, &pod.uid, "Warning", "NoRoom", &format!("Waits for room: {why}"))
+                        .await;
                 }
             });
         }

@@ -212,7 +212,12 @@ impl Watch {
 }
 
 /// One event of a watch.
-async fn take(feed: &mut Feed, model: &Model, line: &[u8], version: &mut String) -> Result<Option<End>, Stopped> {
+async fn take(
+    feed: &mut Feed,
+    model: &Model,
+    line: &[u8],
+    version: &mut String,
+) -> Result<Option<End>, Stopped> {
     if line.is_empty() {
         return Ok(None);
     }
@@ -242,7 +247,9 @@ async fn take(feed: &mut Feed, model: &Model, line: &[u8], version: &mut String)
 /// A version or a continue token as a part of a query.
 pub(super) fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 #[derive(Deserialize)]

@@ -16,7 +16,8 @@ use crate::metrics::Metrics;
 use crate::model::{Placement, PodKey};
 use crate::owner::{Model, Stopped};
 use crate::wire::{
-    Dialect, FENCE_ANNOTATION, GpuNodeObject, PLACEMENT_ANNOTATION, PodObject, gpu_report, placement_annotation,
+    Dialect, FENCE_ANNOTATION, GpuNodeObject, PLACEMENT_ANNOTATION, PodObject, gpu_report,
+    placement_annotation,
 };
 
 /// Requests under way at once.
@@ -79,7 +80,14 @@ impl Writer {
         self.model.tell(Event::Answered(answer)).await
     }
 
-    async fn bind(&self, pod: &PodKey, uid: &str, revision: u64, node: &str, placement: &Placement) -> Written {
+    async fn bind(
+        &self,
+        pod: &PodKey,
+        uid: &str,
+        revision: u64,
+        node: &str,
+        placement: &Placement,
+    ) -> Written {
         if !self.leadership.holds() {
             return Written::Refused("this replica does not lead any more".to_owned());
         }
@@ -132,12 +140,18 @@ impl Writer {
         }
     }
 
-    async fn write_wanted(&self, node: &str, revision: u64, instances: &[Wanted]) -> Result<Written, Stopped> {
+    async fn write_wanted(
+        &self,
+        node: &str,
+        revision: u64,
+        instances: &[Wanted],
+    ) -> Result<Written, Stopped> {
         if !self.leadership.holds() {
             return Ok(Written::Refused("this replica does not lead any more".to_owned()));
         }
         let path = format!("/apis/tangram.gpu/v1alpha1/gpunodes/{node}");
-        let mut body = json!({ "spec": { "instances": instances.iter().map(wanted_form).collect::<Vec<_>>() } });
+        let mut body =
+            json!({ "spec": { "instances": instances.iter().map(wanted_form).collect::<Vec<_>>() } });
         if revision > 0 {
             body["metadata"] = json!({ "resourceVersion": revision.to_string() });
         }
@@ -147,7 +161,11 @@ impl Writer {
             reply => {
                 let outcome = written(reply);
                 if outcome != Written::Conflict {
-                    warn!(node, ?outcome, "The GPU instances wanted on a node could not be written; trying again.");
+                    warn!(
+                        node,
+                        ?outcome,
+                        "The GPU instances wanted on a node could not be written; trying again."
+                    );
                 }
                 match self.access.get(&path).await {
                     Reply::Done(body) => (read::<GpuNodeObject>(&body), outcome),

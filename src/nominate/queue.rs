@@ -76,7 +76,7 @@ pub struct Nominator {
     ranks: BTreeMap<PodKey, Rank>,
     pub(super) guests: BTreeMap<Arc<str>, BTreeSet<Rank>>, // by node
     pub(super) derived: BTreeMap<Arc<str>, (Arc<Node>, Arc<Node>)>, // node of `base`, the same with guests
-    pub(super) freed: BTreeSet<Arc<str>>,                  // nodes that may have more room than in the last turn
+    pub(super) freed: BTreeSet<Arc<str>>, // nodes that may have more room than in the last turn
     seen: u64,
 }
 
@@ -136,7 +136,9 @@ impl Nominator {
             if entry.cleared <= CLEARED_MAX {
                 entry.told = None;
             }
-        } else if matches!(entry.stand, Stand::Claim { .. }) && before.is_some() && after.is_none() || has_changed {
+        } else if matches!(entry.stand, Stand::Claim { .. }) && before.is_some() && after.is_none()
+            || has_changed
+        {
             self.stand(rank, Stand::New);
         }
     }
@@ -144,8 +146,7 @@ impl Nominator {
     fn add(&mut self, pod: Arc<Pod>) {
         self.seen += 1;
         let waiting = pod.waiting.clone().unwrap_or_default();
-        let rank =
-            Rank { priority: Reverse(pod.priority), created_s: waiting.created_s, number: self.seen };
+        let rank = Rank { priority: Reverse(pod.priority), created_s: waiting.created_s, number: self.seen };
         self.ranks.insert(pod.key.clone(), rank);
         // A nomination of an earlier life of this process counts as told.
         let own = waiting.nominated.clone().filter(|_| !is_foreign(&pod, None));

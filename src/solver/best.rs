@@ -23,7 +23,8 @@ pub fn best_of(
     let cost_of = |index: NodeIndex| Some((evaluate(cluster.row(index), query).ok()?, index));
     let mut candidates: Vec<(Cost, NodeIndex)> = nodes.filter_map(cost_of).collect();
     let name = |candidate: &(Cost, NodeIndex)| &cluster.node(candidate.1).facts.name;
-    let order = |a: &(Cost, NodeIndex), b: &(Cost, NodeIndex)| a.0.cmp(&b.0).then_with(|| name(a).cmp(name(b)));
+    let order =
+        |a: &(Cost, NodeIndex), b: &(Cost, NodeIndex)| a.0.cmp(&b.0).then_with(|| name(a).cmp(name(b)));
     let passes = |candidate: &(Cost, NodeIndex)| intree_refusal(pod, cluster.node(candidate.1)).is_none();
     for _ in 0..TRIES {
         let (at, least) = candidates.iter().enumerate().min_by(|a, b| order(a.1, b.1))?;

@@ -37,8 +37,7 @@ impl Reader<'_> {
             .any(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some());
         let has_pod_affinity =
             spec.affinity.pod_affinity.is_some() || spec.affinity.pod_anti_affinity.is_some();
-        let has_unmodelled =
-            has_volume || has_pod_affinity || !spec.topology_spread_constraints.is_empty();
+        let has_unmodelled = has_volume || has_pod_affinity || !spec.topology_spread_constraints.is_empty();
         let host_ports = self.host_ports();
         if !spec.node_name.is_empty() {
             // A bound pod has passed those filters, perhaps under rules newer than these.

@@ -88,7 +88,9 @@ impl PodObject {
             created_s: created.map_or(0, jiff::Timestamp::as_second),
             is_gated: !spec.scheduling_gates.is_empty(),
             never_preempts: spec.preemption_policy == "Never",
-            nominated: Some(status.nominated_node_name.as_str()).filter(|name| !name.is_empty()).map(Into::into),
+            nominated: Some(status.nominated_node_name.as_str())
+                .filter(|name| !name.is_empty())
+                .map(Into::into),
             condition: ours.map(|condition| (condition.status == "True", condition.message.as_str().into())),
         }
     }

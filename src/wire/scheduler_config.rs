@@ -46,10 +46,12 @@ pub fn resource_names(cluster: &Cluster) -> Names {
         let facts = &cluster.node(index).facts;
         names.extend(facts.pools.iter().map(|pool| (pool.resource.to_string(), false)));
         let Some(model) = model(facts, catalog) else { continue };
-        let is_mixed = facts.labels.get("nvidia.com/mig.strategy").is_some_and(|strategy| &**strategy == "mixed")
-            || facts.pools.iter().any(|pool| {
-                matches!(pool.kind, PoolKind::Partition(_)) && pool.resource.starts_with("nvidia.com/mig-")
-            });
+        let is_mixed =
+            facts.labels.get("nvidia.com/mig.strategy").is_some_and(|strategy| &**strategy == "mixed")
+                || facts.pools.iter().any(|pool| {
+                    matches!(pool.kind, PoolKind::Partition(_))
+                        && pool.resource.starts_with("nvidia.com/mig-")
+                });
         names.extend(["mem", "compute-slices"].map(|own| (format!("tangram.gpu/{own}"), true)));
         for profile in catalog.geometry(model).profiles() {
             let profile = profile.name.resource();
@@ -112,18 +114,21 @@ pub fn unmanaged(configuration: &str, names: &Names) -> Result<Vec<String>, Stri
     struct Managed {
         name: String,
     }
-    let configuration: Configuration = serde_saphyr::from_str(configuration).map_err(|error| error.to_string())?;
+    let configuration: Configuration =
+        serde_saphyr::from_str(configuration).map_err(|error| error.to_string())?;
     if configuration.kind != "KubeSchedulerConfiguration" {
         return Err(format!("kind is {:?}, not KubeSchedulerConfiguration", configuration.kind));
     }
-    let mut extenders = configuration.extenders.iter().filter(|extender| !extender.filter_verb.is_empty()).peekable();
+    let mut extenders =
+        configuration.extenders.iter().filter(|extender| !extender.filter_verb.is_empty()).peekable();
     if extenders.peek().is_none() {
         return Err("extenders: none with a filterVerb".to_owned());
     }
     let extenders: Vec<&Extender> = extenders.collect();
     let is_managed = |name: &str| {
         extenders.iter().any(|extender| {
-            extender.managed_resources.is_empty() || extender.managed_resources.iter().any(|managed| managed.name == name)
+            extender.managed_resources.is_empty()
+                || extender.managed_resources.iter().any(|managed| managed.name == name)
         })
     };
     Ok(names.keys().filter(|name| !is_managed(name)).cloned().collect())
@@ -137,7 +142,11 @@ mod tests {
     fn every_shipped_file_ends_with_its_list() {
         for shape in [Shape::Secondary, Shape::Extender, Shape::Autoscaler] {
             let (_, list) = shape.template().split_once("\n  managedResources:\n").unwrap();
-            let is_of_list = |line: &str| ["  - name: ", "    ignoredByScheduler: true", "  # "].iter().any(|start| line.starts_with(start));
+            let is_of_list = |line: &str| {
+                ["  - name: ", "    ignoredByScheduler: true", "  # "]
+                    .iter()
+                    .any(|start| line.starts_with(start))
+            };
             assert_eq!(list.lines().find(|line| !is_of_list(line)), None, "{shape:?}");
         }
     }
@@ -147,10 +156,15 @@ mod tests {
         let names = Names::from([("nvidia.com/gpu".to_owned(), false), ("tangram.gpu/mem".to_owned(), true)]);
         let text = scheduler_config(Shape::Extender, &names, Some("https://10.0.0.1:7240/"));
         assert!(text.contains("\n- urlPrefix: https://10.0.0.1:7240/scheduler\n"), "{text}");
-        assert!(text.ends_with("  - name: nvidia.com/gpu\n  - name: tangram.gpu/mem\n    ignoredByScheduler: true\n"));
+        assert!(text.ends_with(
+            "  - name: nvidia.com/gpu\n  - name: tangram.gpu/mem\n    ignoredByScheduler: true\n"
+        ));
         assert_eq!(unmanaged(&text, &names), Ok(vec![]));
         let more = Names::from([("amd.com/gpu".to_owned(), false)]);
         assert_eq!(unmanaged(&text, &more), Ok(vec!["amd.com/gpu".to_owned()]));
-        assert_eq!(unmanaged("kind: Pod", &more), Err("kind is \"Pod\", not KubeSchedulerConfiguration".to_owned()));
+        assert_eq!(
+            unmanaged("kind: Pod", &more),
+            Err("kind is \"Pod\", not KubeSchedulerConfiguration".to_owned())
+        );
     }
 }

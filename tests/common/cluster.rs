@@ -308,7 +308,8 @@ pub(crate) fn node(name: &str) -> NodeFacts {
 
 /// A node whose GPUs Tangram partitions.
 pub(crate) fn dynamic(name: &str, model: &Model, gpus: impl IntoIterator<Item = u16>) -> NodeFacts {
-    let dynamic = DynamicFacts { model: Some(model.id()), gpus: gpus.into_iter().collect(), needs_agent: false };
+    let dynamic =
+        DynamicFacts { model: Some(model.id()), gpus: gpus.into_iter().collect(), needs_agent: false };
     NodeFacts { dynamic: Some(dynamic), product: model.labels[0].as_str().into(), ..node(name) }
 }
 

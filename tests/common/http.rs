@@ -32,7 +32,16 @@ impl Server {
         assert_eq!(contents.errors, []);
         let (model, _, _) = Model::start(cache);
         let dialect = Arc::new(config.dialect());
-        Self { router: router(App { model, scores, policy: config.policy.into(), dialect, world: Arc::new(Embedded), metrics: Arc::default() }) }
+        Self {
+            router: router(App {
+                model,
+                scores,
+                policy: config.policy.into(),
+                dialect,
+                world: Arc::new(Embedded),
+                metrics: Arc::default(),
+            }),
+        }
     }
 
     /// One request; status and body.

@@ -20,9 +20,8 @@ use super::apply::known;
 use super::follow::{RETRY, follow};
 use super::report::{Hardware, bring_up_to_date};
 
-/// The definition of `GpuNode` objects as far as the double needs it: any
-/// content, and a status of its own.
-const DEFINITION: &str = include_str!("gpunode-crd.yaml");
+/// The definition of `GpuNode` objects that users are given.
+const DEFINITION: &str = include_str!("../../../deploy/crd/gpunodes.yaml");
 
 /// Which nodes have an agent.
 const DYNAMIC: &str = "tangram.gpu/mig=dynamic";
@@ -59,7 +58,7 @@ pub(crate) struct AgentDouble {
 }
 
 impl Plane {
-    /// Defines `GpuNode` objects, for tests that do not apply Tangram's own
+    /// Defines `GpuNode` objects, for tests that apply nothing else of Tangram's
     /// manifests.
     pub(crate) async fn define_gpunodes(&self) {
         self.apply_yaml(DEFINITION).await;
