@@ -55,7 +55,6 @@ impl From<PolicyName> for Policy {
 /// Certificates, in PEM files that are read again when they change.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(clippy::struct_field_names, reason = "named as kube-scheduler's own configuration names them")]
 pub struct Tls {
     /// Certificate chain of this server.
     pub cert_file: PathBuf,

@@ -1,6 +1,7 @@
 //! What Prometheus is told, and what people ask first: how old is the model, what became of binds.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -123,8 +124,7 @@ impl Metrics {
 
     /// How old the model is, whether this replica leads, how many nodes it knows: as of now.
     pub fn state(&self, age_ms: Option<u64>, is_leader: bool, nodes: usize) {
-        let age_s = age_ms.map_or(-1.0, |ms| std::time::Duration::from_millis(ms).as_secs_f64());
-        self.model_age.set(age_s);
+        self.model_age.set(age_ms.map_or(-1.0, seconds));
         self.is_leader.set(i64::from(is_leader));
         self.nodes.set(count(nodes));
     }
@@ -151,7 +151,7 @@ impl Metrics {
 
     /// A pod was nominated so many milliseconds after it was first seen.
     pub fn nominated_after(&self, ms: u64) {
-        self.nomination_delay.observe(std::time::Duration::from_millis(ms).as_secs_f64());
+        self.nomination_delay.observe(seconds(ms));
     }
 
     /// So many pods wait.
@@ -168,6 +168,10 @@ impl Metrics {
     pub fn unmanaged(&self, names: usize) {
         self.unmanaged.set(count(names));
     }
+}
+
+fn seconds(ms: u64) -> f64 {
+    Duration::from_millis(ms).as_secs_f64()
 }
 
 fn count(count: usize) -> i64 {

@@ -71,7 +71,7 @@ pub fn log_contents(source: &str, contents: &Contents) {
 #[derive(Debug)]
 pub enum Source {
     /// A model that nobody but its own events changes.
-    Embedded(Cache),
+    Embedded(Box<Cache>),
     /// A live cluster.
     Live(Access),
 }
@@ -87,7 +87,7 @@ pub async fn serve(config: Config, scores: Arc<Scores>, source: Source) -> anyho
         Source::Embedded(cache) => {
             let nodes = cache.cluster().len();
             let problems: usize = cache.cluster().by_name().iter().map(|node| node.problems.len()).sum();
-            let (model, _, owner) = Model::start(cache);
+            let (model, _, owner) = Model::start(*cache);
             let mut tasks = JoinSet::new();
             tasks.spawn(async move {
                 owner.await.ok(); // however it ended: it must not

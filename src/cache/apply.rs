@@ -67,7 +67,7 @@ impl Cache {
         let is_changed = match event {
             Event::NodeApplied(facts) => self.node_applied(facts),
             Event::NodeDeleted(name) => self.node_deleted(&name),
-            Event::Report(name, report) => self.reported(name, report),
+            Event::Report(name, report) => self.reported(&name, report),
             Event::PodApplied(pod) => self.pod_applied(pod),
             Event::PodSeen(pod) => self.pod_seen(pod),
             Event::PodDeleted(key) => self.pod_deleted(&key),
@@ -112,21 +112,21 @@ impl Cache {
         true
     }
 
-    fn reported(&mut self, name: Arc<str>, report: Option<Arc<GpuReport>>) -> bool {
-        let known = self.reports.get(&name);
+    fn reported(&mut self, name: &Arc<str>, report: Option<Arc<GpuReport>>) -> bool {
+        let known = self.reports.get(name);
         let is_late = known.zip(report.as_ref()).is_some_and(|(known, report)| known.is_after(report));
         if known == report.as_ref() || is_late {
             return false;
         }
-        if let Some(node) = self.cluster.get(&name) {
+        if let Some(node) = self.cluster.get(name) {
             self.put(Node::new(node.facts.clone(), report.clone(), node.pods.clone()));
         }
         match report {
             Some(report) => self.reports.insert(name.clone(), report),
-            None => self.reports.remove(&name),
+            None => self.reports.remove(name),
         };
-        self.prepare(&name);
-        self.want(&name);
+        self.prepare(name);
+        self.want(name);
         true
     }
 
@@ -204,7 +204,7 @@ impl Cache {
             pod.node.as_ref().filter(|_| self.is_embedded).and_then(|name| self.reports.get_key_value(name))
         {
             let (name, report) = (name.clone(), Arc::new(report.without(key)));
-            self.reported(name, Some(report));
+            self.reported(&name, Some(report));
         }
         if let Some(name) = from {
             self.want(&name);
@@ -256,7 +256,7 @@ impl Cache {
                 };
                 let vanished: Vec<Arc<str>> =
                     self.reports.iter().filter(is_vanished).map(|(name, _)| name.clone()).collect();
-                vanished.into_iter().filter(|name| self.reported(name.clone(), None)).count() > 0
+                vanished.into_iter().filter(|name| self.reported(name, None)).count() > 0
             }
         }
     }

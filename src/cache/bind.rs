@@ -219,13 +219,11 @@ impl Cache {
         } else {
             None
         };
-        match reason {
-            Some(error) => self.give_up(uid, error) | is_changed,
-            None => {
-                self.write_binding(uid);
-                is_changed
-            }
+        if let Some(error) = reason {
+            return self.give_up(uid, error) | is_changed;
         }
+        self.write_binding(uid);
+        is_changed
     }
 
     /// A version of the pod in which it waits: newer than the Binding's or not, it is the one to bind.

@@ -63,20 +63,18 @@ fn of_pod(pod: &Arc<Pod>, report: &GpuReport) -> Vec<Wanted> {
     if pod.request.slices.is_empty() {
         return Vec::new();
     }
-    match &pod.placement {
-        Some(placement) => placement.devices.iter().cloned().map(of).collect(),
-        // Its annotation cannot be read: what it may use stays.
-        None => {
-            let own = report.wanted.iter().filter(|(_, instance)| instance.pod.as_ref() == Some(&pod.key));
-            let device = |(gpu, instance): &(u16, InstanceReport)| Device {
-                container: "".into(),
-                gpu: *gpu,
-                profile: instance.profile.clone(),
-                start: instance.start,
-            };
-            own.map(device).map(of).collect()
-        }
+    if let Some(placement) = &pod.placement {
+        return placement.devices.iter().cloned().map(of).collect();
     }
+    // Its annotation cannot be read: what it may use stays.
+    let own = report.wanted.iter().filter(|(_, instance)| instance.pod.as_ref() == Some(&pod.key));
+    let device = |(gpu, instance): &(u16, InstanceReport)| Device {
+        container: "".into(),
+        gpu: *gpu,
+        profile: instance.profile.clone(),
+        start: instance.start,
+    };
+    own.map(device).map(of).collect()
 }
 
 type Place<'a> = (u16, u8, &'a str, Option<&'a PodKey>);

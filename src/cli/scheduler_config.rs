@@ -29,7 +29,7 @@ pub(super) struct SchedulerConfig {
     /// Nodes of the cluster that this kubeconfig file names
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// Where kube-scheduler reaches Tangram, for example https://10.96.0.7:7240
+    /// Where kube-scheduler reaches Tangram, for example `https://10.96.0.7:7240`
     #[arg(long)]
     url: Option<String>,
     /// Say which names this configuration lacks, instead of printing one
@@ -50,13 +50,12 @@ enum ShapeName {
 
 impl SchedulerConfig {
     pub(super) fn run(self, config: &Config) -> anyhow::Result<ExitCode> {
-        let names = match &self.kubeconfig {
-            Some(path) => resource_names(live_model(config, Some(path), None)?.cluster()),
-            None => {
-                let scores = Arc::new(Scores::prior());
-                resource_names(load_cluster(config, &scores, self.cluster.as_deref())?.cluster())
-            }
+        let cache = if let Some(path) = &self.kubeconfig {
+            live_model(config, Some(path), None)?
+        } else {
+            load_cluster(config, &Arc::new(Scores::prior()), self.cluster.as_deref())?
         };
+        let names = resource_names(cache.cluster());
         let mut out = std::io::stdout().lock();
         let Some(path) = &self.check else {
             let shape = match self.shape {

@@ -55,7 +55,7 @@ impl Serve {
             (runtime, Source::Live(access))
         } else {
             let cache = load_cluster(&config, &scores, self.cluster.as_deref())?;
-            (Runtime::new().context("no threads to serve with")?, Source::Embedded(cache))
+            (Runtime::new().context("no threads to serve with")?, Source::Embedded(Box::new(cache)))
         };
         let served = runtime.block_on(serve(config, scores, source));
         runtime.shutdown_background(); // a dry run under way answers nobody any more

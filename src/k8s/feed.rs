@@ -108,17 +108,17 @@ impl Feed {
     }
 
     /// An object is gone; this was its last state.
-    pub(super) fn deleted(&mut self, text: &str) -> Option<Event> {
+    pub(super) fn deleted(&mut self, text: &str) -> Event {
         let named: Named = serde_json::from_str(text).unwrap_or_default();
         let key = named.key();
         if self.problems.remove(&key).is_some() {
             self.count();
         }
-        Some(match self.kind {
+        match self.kind {
             Kind::Nodes => Event::NodeDeleted(key.name),
             Kind::Pods => Event::PodGone(key, named.metadata.uid.into()),
             Kind::GpuNodes => Event::Report(key.name, None),
-        })
+        }
     }
 
     /// Forgets problems of objects that a complete list does not have.

@@ -20,7 +20,7 @@ use super::age::Clock;
 use super::feed::pod_event;
 use super::lease::{Election, Standing};
 use super::write::pod_path;
-use crate::cache::{Event, Fence};
+use crate::cache::{Cache, Event, Fence};
 use crate::model::PodKey;
 use crate::owner::{Model, Stopped};
 use crate::wire::{Dialect, FENCE_ANNOTATION};
@@ -193,7 +193,7 @@ impl Takeover {
         while let Some(fenced) = fences.next().await {
             fenced?;
         }
-        let problems = self.model.inspect(|cache| cache.check()).await?;
+        let problems = self.model.inspect(Cache::check).await?;
         for problem in &problems {
             error!(problem, "The model contradicts itself, please report this.");
         }

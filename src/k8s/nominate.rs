@@ -87,7 +87,7 @@ impl Nominating {
             is_more = turn.1;
             for advice in turn.0.into_iter().filter(|_| self.is_enabled) {
                 let slot = slots.clone().acquire_owned().await.expect("nobody closes it");
-                let first_ms = self.note(&advice, &mut seen);
+                let first_ms = Self::note(&advice, &mut seen);
                 let (teller, metrics, again, clock) =
                     (self.teller.clone(), self.metrics.clone(), again.clone(), self.clock);
                 let status = match &advice.node {
@@ -131,7 +131,7 @@ impl Nominating {
     }
 
     /// Notes a nomination; the time at which the pod was first seen, when it is its first.
-    fn note(&self, advice: &Advice, seen: &mut BTreeMap<PodKey, Seen>) -> Option<u64> {
+    fn note(advice: &Advice, seen: &mut BTreeMap<PodKey, Seen>) -> Option<u64> {
         let seen = seen.get_mut(&advice.pod.key).filter(|_| advice.node.is_some())?;
         let is_first = !std::mem::replace(&mut seen.is_nominated, true);
         is_first.then_some(seen.first_ms)

@@ -231,7 +231,7 @@ async fn take(
     }
     let event = match change.kind {
         "ADDED" | "MODIFIED" => feed.applied(text).1,
-        "DELETED" => feed.deleted(text),
+        "DELETED" => Some(feed.deleted(text)),
         _ => None, // BOOKMARK: only its version counts
     };
     if let Some(event) = event {

@@ -120,7 +120,9 @@ fn empty_gpus(facts: &NodeFacts, report: Option<&GpuReport>, problems: &mut Vec<
     }
     let is_unreported = report.is_none_or(|report| report.gpus.is_empty());
     if facts.dynamic.as_ref().is_some_and(|dynamic| dynamic.needs_agent && is_unreported) {
-        gpus.iter_mut().for_each(|gpu| gpu.occupancy = Occupancy::CLOSED);
+        for gpu in &mut gpus {
+            gpu.occupancy = Occupancy::CLOSED;
+        }
         problems.push(Problem::NoAgent);
     } else if facts.dynamic.as_ref().is_some_and(|dynamic| dynamic.gpus.is_empty()) && gpus.is_empty() {
         problems.push(Problem::Label {

@@ -30,8 +30,16 @@ impl Rank {
 pub(super) struct Entry {
     pub(super) pod: Arc<Pod>,
     pub(super) stand: Stand,
-    told: Option<Option<Arc<str>>>, // the nomination, or none, that was last asked for
+    told: Told,
     cleared: u32,
+}
+
+/// The last that was asked for in a pod's status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Node(Arc<str>),
+    NoNode,
 }
 
 /// Where a waiting pod stands.
@@ -127,14 +135,14 @@ impl Nominator {
         let (before, after) = (nominated(&entry.pod), nominated(&pod));
         let has_changed = entry.pod.request != pod.request || entry.pod.demand != pod.demand;
         entry.pod = pod.clone();
-        if is_foreign(&pod, entry.told.as_ref().and_then(Option::as_ref)) {
+        if is_foreign(&pod, &entry.told) {
             let node = after.expect("a foreign nomination names a node");
             self.stand(rank, Stand::Claim { node });
-        } else if before.is_some() && after.is_none() && matches!(entry.told, Some(Some(_))) {
+        } else if before.is_some() && after.is_none() && matches!(entry.told, Told::Node(_)) {
             // Somebody took it away: a few times it is made again, then not.
             entry.cleared += 1;
             if entry.cleared <= CLEARED_MAX {
-                entry.told = None;
+                entry.told = Told::Nothing;
             }
         } else if matches!(entry.stand, Stand::Claim { .. }) && before.is_some() && after.is_none()
             || has_changed
@@ -149,9 +157,9 @@ impl Nominator {
         let rank = Rank { priority: Reverse(pod.priority), created_s: waiting.created_s, number: self.seen };
         self.ranks.insert(pod.key.clone(), rank);
         // A nomination of an earlier life of this process counts as told.
-        let own = waiting.nominated.clone().filter(|_| !is_foreign(&pod, None));
+        let own = waiting.nominated.clone().filter(|_| !is_foreign(&pod, &Told::Nothing));
         let claim = waiting.nominated.clone().filter(|_| own.is_none());
-        let told = own.map(Some);
+        let told = own.map_or(Told::Nothing, Told::Node);
         self.entries.insert(rank, Entry { pod, stand: Stand::New, told, cleared: 0 });
         if let Some(node) = claim {
             self.stand(rank, Stand::Claim { node });
@@ -195,7 +203,7 @@ impl Nominator {
     /// What was asked for did not come about: it is asked for again.
     pub fn untold(&mut self, key: &PodKey) {
         if let Some(entry) = self.ranks.get(key).and_then(|rank| self.entries.get_mut(rank)) {
-            entry.told = None;
+            entry.told = Told::Nothing;
         }
     }
 
@@ -209,11 +217,11 @@ impl Nominator {
                 Stand::New | Stand::Claim { .. } => continue, // nothing decided; or kept off
             };
             let is_said = match &entry.told {
-                Some(told) => *told == node,
-                None => node.is_none(), // never nominated: nothing to withdraw
+                Told::Node(told) => node.as_ref() == Some(told),
+                Told::NoNode | Told::Nothing => node.is_none(), // nothing to withdraw
             };
             if !is_said && entry.cleared <= CLEARED_MAX {
-                entry.told = Some(node.clone());
+                entry.told = node.clone().map_or(Told::NoNode, Told::Node);
                 advice.push(Advice { pod: entry.pod.clone(), node });
             }
         }
@@ -248,9 +256,9 @@ impl Nominator {
 }
 
 /// Whether a pod is nominated by somebody else. Tangram's own nominations are marked by its condition.
-fn is_foreign(pod: &Pod, told: Option<&Arc<str>>) -> bool {
+fn is_foreign(pod: &Pod, told: &Told) -> bool {
     let Some(waiting) = &pod.waiting else { return false };
     let Some(node) = &waiting.nominated else { return false };
     let is_marked = waiting.condition.as_ref().is_some_and(|(is_true, message)| *is_true && message == node);
-    !is_marked && told != Some(node)
+    !is_marked && *told != Told::Node(node.clone())
 }

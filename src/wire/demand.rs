@@ -66,7 +66,7 @@ impl Reader<'_> {
     fn host_ports(&self) -> Vec<HostPort> {
         let spec = &self.object.spec;
         let is_on_host = spec.host_network == Some(true);
-        let ports = slots(spec).filter(|slot| slot.is_lasting()).flat_map(|slot| &slot.container.ports);
+        let ports = slots(spec).filter(Slot::is_lasting).flat_map(|slot| &slot.container.ports);
         let host_port = |port: &Port| {
             let number = port.host_port.filter(|&port| port > 0);
             Some(HostPort {

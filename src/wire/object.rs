@@ -90,6 +90,7 @@ pub(super) struct ContainerResources {
 
 /// A port of a container.
 #[derive(Debug, Default, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "named as Kubernetes names them")]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Port {
     pub(super) host_port: Option<u32>,
