@@ -131,7 +131,7 @@ impl Cache {
         let report = self.reports.get(node);
         let is_ready = |bind: &&Bind| {
             let is_preparing = matches!(bind.step, Step::Preparing { .. }) && bind.node == *node;
-            is_preparing && are_live(report.map(|report| &**report), &bind.pod.key, &bind.placement)
+            is_preparing && are_live(report.map(|report| &**report), &bind.pod, &bind.placement)
         };
         let ready: Vec<Arc<str>> =
             live.binds.values().filter(is_ready).map(|bind| bind.pod.uid.clone()).collect();
@@ -214,7 +214,7 @@ impl Cache {
         } else if *tries >= TRIES_MAX {
             let why = "the pod changed too often meanwhile".to_owned();
             Some(BindError::Refused { pod: key.clone(), why })
-        } else if !are_live(self.reports.get(node).map(|report| &**report), key, placement) {
+        } else if !are_live(self.reports.get(node).map(|report| &**report), pod, placement) {
             Some(BindError::NotLive { pod: key.clone(), node: node.clone() })
         } else {
             None
@@ -311,20 +311,20 @@ impl Cache {
 }
 
 /// Whether every GPU instance of a placement is wanted for the pod, and live. One that asks for none is ready.
-fn are_live(report: Option<&GpuReport>, pod: &PodKey, placement: &Placement) -> bool {
+fn are_live(report: Option<&GpuReport>, pod: &Pod, placement: &Placement) -> bool {
     placement.devices.iter().all(|device| {
         let is_it =
             |instance: &InstanceReport| instance.profile == device.profile && instance.start == device.start;
         report.is_some_and(|report| {
-            let is_wanted = report
-                .wanted
-                .iter()
-                .any(|(gpu, wanted)| *gpu == device.gpu && is_it(wanted) && wanted.pod.as_ref() == Some(pod));
+            let is_wanted = report.wanted.iter().any(|(gpu, wanted)| {
+                *gpu == device.gpu && is_it(wanted) && wanted.pod_uid.as_ref() == Some(&pod.uid)
+            });
             let gpu = report.gpus.iter().find(|gpu| gpu.index == device.gpu);
             let live = gpu.and_then(|gpu| gpu.instances.iter().find(|instance| is_it(instance)));
             is_wanted
-                && live
-                    .is_some_and(|live| live.uuid.is_some() && live.pod.as_ref().is_none_or(|of| of == pod))
+                && live.is_some_and(|live| {
+                    live.uuid.is_some() && live.pod.as_ref().is_none_or(|of| *of == pod.key)
+                })
         })
     })
 }

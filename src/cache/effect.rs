@@ -62,6 +62,8 @@ pub enum Effect {
 pub struct Wanted {
     /// The pod that is to hold it.
     pub pod: PodKey,
+    /// Its UID.
+    pub uid: Arc<str>,
     /// What and where.
     pub device: Device,
 }

@@ -59,7 +59,7 @@ fn wanted(node: &Node, report: &GpuReport) -> Vec<Wanted> {
 }
 
 fn of_pod(pod: &Arc<Pod>, report: &GpuReport) -> Vec<Wanted> {
-    let of = |device| Wanted { pod: pod.key.clone(), device };
+    let of = |device| Wanted { pod: pod.key.clone(), uid: pod.uid.clone(), device };
     if pod.request.slices.is_empty() {
         return Vec::new();
     }
@@ -77,13 +77,13 @@ fn of_pod(pod: &Arc<Pod>, report: &GpuReport) -> Vec<Wanted> {
     own.map(device).map(of).collect()
 }
 
-type Place<'a> = (u16, u8, &'a str, Option<&'a PodKey>);
+type Place<'a> = (u16, u8, &'a str, Option<&'a PodKey>, Option<&'a str>);
 
 fn place(wanted: &Wanted) -> Place<'_> {
     let Device { gpu, start, profile, .. } = &wanted.device;
-    (*gpu, *start, profile.as_str(), Some(&wanted.pod))
+    (*gpu, *start, profile.as_str(), Some(&wanted.pod), Some(&*wanted.uid))
 }
 
 fn reported_place((gpu, instance): &(u16, InstanceReport)) -> Place<'_> {
-    (*gpu, instance.start, instance.profile.as_str(), instance.pod.as_ref())
+    (*gpu, instance.start, instance.profile.as_str(), instance.pod.as_ref(), instance.pod_uid.as_deref())
 }

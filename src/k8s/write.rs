@@ -181,12 +181,12 @@ impl Writer {
 }
 
 fn wanted_form(wanted: &Wanted) -> Value {
-    let Wanted { pod, device } = wanted;
+    let Wanted { pod, uid, device } = wanted;
     json!({
         "gpu": device.gpu,
         "profile": device.profile.as_str(),
         "start": device.start,
-        "pod": { "namespace": &*pod.namespace, "name": &*pod.name },
+        "pod": { "namespace": &*pod.namespace, "name": &*pod.name, "uid": &**uid },
     })
 }
 

@@ -155,4 +155,6 @@ pub struct InstanceReport {
     pub start: u8,
     /// The pod that holds it or is to hold it.
     pub pod: Option<PodKey>,
+    /// UID of that pod, where it is said.
+    pub pod_uid: Option<Arc<str>>,
 }

@@ -81,6 +81,7 @@ struct InstanceForm {
 struct PodForm {
     namespace: String,
     name: String,
+    uid: Option<String>,
 }
 
 /// Reads a report: the node's name and what its agent and the scheduler say. An instance that cannot be
@@ -103,6 +104,7 @@ pub fn gpu_report(object: GpuNodeObject) -> Result<(String, GpuReport), ObjectEr
             uuid: form.uuid.map(Into::into),
             profile: profile?,
             start: form.start,
+            pod_uid: form.pod.as_ref().and_then(|pod| pod.uid.as_deref().map(Into::into)),
             pod: form.pod.map(|pod| PodKey { namespace: pod.namespace.into(), name: pod.name.into() }),
         })
     };

@@ -26,6 +26,7 @@ pub(crate) mod proxy;
 mod report;
 pub(crate) mod rules;
 mod tangram;
+pub(crate) mod truth;
 pub(crate) mod users;
 pub(crate) mod workload;
 
