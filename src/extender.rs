@@ -1,16 +1,20 @@
 //! The extender's answers: bodies in, bodies out, on one snapshot. No I/O, no lock, no effect.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{Cluster, NodeIndex, Pod, Policy};
+use crate::model::{Cluster, Node, NodeIndex, Pod, Policy};
 use crate::preempt::victims;
-use crate::solver::{Cost, Query, Refusal, Scores, evaluate, helped_by_eviction, levels};
+use crate::solver::{Cost, Query, Refusal, Scores, evaluate, helped_by_eviction, levels, place};
 use crate::wire::extender::{
     ExtenderArgs, MetaPod, MetaVictims, Nodes, PreemptionArgs, PreemptionResult, Reason, Verdict,
     filter_result, host_priorities,
 };
 use crate::wire::{self, Dialect};
+
+/// Pods for which room is being made by eviction, by node: until they stand there, pods of lower priority
+/// find no room in it.
+pub type Claims = BTreeMap<Arc<str>, Vec<Arc<Pod>>>;
 
 /// Everything an answer depends on.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +27,11 @@ pub struct Context<'a> {
     pub policy: Policy,
     /// How objects are read.
     pub dialect: &'a Dialect,
+    /// Rooms that are being made.
+    pub claims: &'a Claims,
+    /// Whether Tangram itself evicts for MIG devices. kube-scheduler sees no victims for those, and says so in
+    /// an error where it is led to look for them.
+    pub evicts: bool,
 }
 
 /// Answers filter: which of the nodes asked about fit the pod, and why the others do not.
@@ -46,7 +55,7 @@ pub fn filter(context: Context<'_>, args: &ExtenderArgs<'_>) -> (Vec<u8>, Option
     for (position, index) in positions {
         let refusal = match index {
             None => Some((Refusal::UnknownNode, true)),
-            Some(index) => refusal(context.cluster, index, &query, &pod),
+            Some(index) => refusal(context, index, &query, &pod),
         };
         let reason = refusal.map(|(refusal, is_final)| reasons.index(refusal, is_final));
         verdicts.push(Verdict { position, reason });
@@ -55,13 +64,42 @@ pub fn filter(context: Context<'_>, args: &ExtenderArgs<'_>) -> (Vec<u8>, Option
 }
 
 /// Why a node refuses, and whether evicting pods of lower priority could change that.
-fn refusal(cluster: &Cluster, index: NodeIndex, query: &Query<'_>, pod: &Pod) -> Option<(Refusal, bool)> {
+fn refusal(context: Context<'_>, index: NodeIndex, query: &Query<'_>, pod: &Pod) -> Option<(Refusal, bool)> {
+    let cluster = context.cluster;
     let row = cluster.row(index);
-    let refusal = evaluate(row, query).err()?;
+    let refusal = cost(context, index, query, pod).err()?;
     let is_final = refusal.is_final()
+        || (context.evicts && refusal.is_of_mig())
         || row.priority_min >= pod.priority
         || !helped_by_eviction(cluster, index, query, pod.priority);
     Some((refusal, is_final))
+}
+
+/// What a pod costs on a node, beside those for which room is being made there.
+fn cost(context: Context<'_>, index: NodeIndex, query: &Query<'_>, pod: &Pod) -> Result<Cost, Refusal> {
+    let cluster = context.cluster;
+    let cost = evaluate(cluster.row(index), query)?;
+    if context.claims.is_empty() {
+        return Ok(cost);
+    }
+    let Some(with_claims) = with_claims(context, index, pod) else { return Ok(cost) };
+    evaluate(cluster.columns(&with_claims).row(), query).map_err(|_| Refusal::Claimed)
+}
+
+/// The node with the pods of at least this priority that room is being made for, as far as there is any yet.
+fn with_claims(context: Context<'_>, index: NodeIndex, pod: &Pod) -> Option<Node> {
+    let node = context.cluster.node(index);
+    let claims = context.claims.get(&node.facts.name)?;
+    let mut with = Node::clone(node);
+    for claimant in
+        claims.iter().filter(|claimant| claimant.key != pod.key && claimant.priority >= pod.priority)
+    {
+        let query = Query::new(context.cluster, context.scores, &claimant.request, context.policy);
+        if let Ok(placement) = place(context.cluster, &with, &claimant.request, &query) {
+            with = with.with(&Arc::new(claimant.bound_to(node.facts.name.clone(), placement)));
+        }
+    }
+    Some(with)
 }
 
 /// Answers prioritize: a level from 10 down to 0 per node, by rank of cost. Nodes that do not fit get 0.
@@ -75,7 +113,7 @@ pub fn prioritize(context: Context<'_>, args: &ExtenderArgs<'_>) -> Vec<u8> {
     let mut costs: Vec<Cost> = Vec::with_capacity(positions.len());
     let mut others = Vec::new();
     for (position, index) in positions {
-        match index.map(|index| evaluate(context.cluster.row(index), &query)) {
+        match index.map(|index| cost(context, index, &query, &pod)) {
             Some(Ok(cost)) => {
                 fitting.push(position);
                 costs.push(cost);
@@ -92,7 +130,7 @@ pub fn prioritize(context: Context<'_>, args: &ExtenderArgs<'_>) -> Vec<u8> {
 /// go. Nodes where it does not, unknown nodes and nodes that fit without evicting are left out:
 /// kube-scheduler takes a node without victims for an error of the whole preemption.
 pub fn preempt(context: Context<'_>, args: &PreemptionArgs) -> Result<PreemptionResult, wire::ObjectError> {
-    let Context { cluster, scores, policy, dialect } = context;
+    let Context { cluster, scores, policy, dialect, .. } = context;
     let pod = wire::pod(&args.pod, dialect)?;
     let candidate = |(name, chosen): (&String, &wire::extender::Victims)| {
         let index = cluster.index(name)?;

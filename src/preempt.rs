@@ -25,7 +25,7 @@ pub fn victims(
     let node = cluster.node(index);
     let query = Query::new(cluster, scores, &pod.request, policy);
     let fits_without = |victims: &[Arc<Pod>]| {
-        let left = node.retaining(|other| victims.iter().all(|victim| victim.key != other.key));
+        let left = node.without(|other| victims.iter().any(|victim| victim.key == other.key));
         let placement = place(cluster, &left, &pod.request, &query);
         let is_sound = placement.is_ok_and(|placement| verify(&left, &pod.request, &placement).is_ok());
         is_sound && lacking(&pod.demand, &left).is_none()
@@ -103,7 +103,7 @@ pub fn eviction(
             continue;
         }
         let ending = |other: &Pod| other.is_terminating && !other.request.is_empty();
-        if node.pods.iter().any(|other| ending(other)) && fits(&node.retaining(|other| !ending(other))) {
+        if node.pods.iter().any(|other| ending(other)) && fits(&node.without(ending)) {
             return None;
         }
         let Some(victims) = fewest(node, pod, &fits, &may_evict) else { continue };
@@ -137,7 +137,7 @@ fn fewest(
     };
     let mut candidates: Vec<Arc<Pod>> = node.pods.iter().filter(may_go).cloned().collect();
     let without =
-        |victims: &[Arc<Pod>]| node.retaining(|other| victims.iter().all(|victim| victim.key != other.key));
+        |victims: &[Arc<Pod>]| node.without(|other| victims.iter().any(|victim| victim.key == other.key));
     if candidates.is_empty() || !fits(&without(&candidates)) {
         return None;
     }

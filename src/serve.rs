@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::cache::{Cache, Options};
 use crate::config::{Config, Kubernetes};
+use crate::extender::Claims;
 use crate::http::{self, App, Compared, Embedded, World, router};
 use crate::k8s::{Access, Live, Start};
 use crate::metrics::Metrics;
@@ -205,6 +206,14 @@ impl World for LiveWorld {
         is_old.then(|| {
             format!("the API server has not been heard of for {max_s} s (kubernetes.modelAgeMaxSeconds)")
         })
+    }
+
+    fn claims(&self) -> Arc<Claims> {
+        self.live.claims()
+    }
+
+    fn evicts(&self) -> bool {
+        self.config.preemption.enabled
     }
 
     fn compare(&self) -> Compared<'_> {

@@ -108,7 +108,7 @@ async fn five_hundred_pods_of_all_kinds_on_two_hundred_nodes() {
     let mut cache = Cache::new(scores.clone(), Policy::Pack, usize::MAX);
     let dialect = Dialect { is_live: true, ..Config::default().dialect() };
     let file = std::fs::File::open(plane.capture().await).unwrap();
-    cluster_events(file, &dialect, |event| _ = cache.apply(event)).unwrap();
+    cluster_events(file, &dialect, |event| drop(cache.apply(event))).unwrap();
     for pod in truth.pending() {
         let known = cache.pods().find(|known| known.key.to_string() == key(pod)).unwrap();
         let query = Query::new(cache.cluster(), &scores, &known.request, Policy::Pack);

@@ -203,7 +203,8 @@ impl Cache {
         if let Some((name, report)) =
             pod.node.as_ref().filter(|_| self.is_embedded).and_then(|name| self.reports.get_key_value(name))
         {
-            let (name, report) = (name.clone(), Arc::new(report.without(key)));
+            let (name, report) =
+                (name.clone(), Arc::new(report.without(|_, instance| instance.pod.as_ref() == Some(key))));
             self.reported(&name, Some(report));
         }
         if let Some(name) = from {

@@ -22,7 +22,7 @@ use axum::{Router, middleware};
 
 pub use world::{Compared, Embedded, World};
 
-use crate::extender::Context;
+use crate::extender::{Claims, Context};
 use crate::metrics::Metrics;
 use crate::model::Policy;
 use crate::owner::{Model, Snapshot};
@@ -47,12 +47,14 @@ pub struct App {
 }
 
 impl App {
-    fn context<'a>(&'a self, snapshot: &'a Snapshot) -> Context<'a> {
+    fn context<'a>(&'a self, snapshot: &'a Snapshot, claims: &'a Claims) -> Context<'a> {
         Context {
             cluster: &snapshot.cluster,
             scores: &self.scores,
             policy: self.policy,
             dialect: &self.dialect,
+            claims,
+            evicts: self.world.evicts(),
         }
     }
 }

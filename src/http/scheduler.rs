@@ -24,7 +24,7 @@ pub(super) async fn filter(State(app): State<App>, body: Body) -> Response {
         let limits = &app.dialect.limits;
         let args = ExtenderArgs::parse(&body, limits.node_names, limits.name_bytes)?;
         let snapshot = app.model.snapshot();
-        let (answer, pod) = extender::filter(app.context(&snapshot), &args);
+        let (answer, pod) = extender::filter(app.context(&snapshot, &app.world.claims()), &args);
         if let Some(pod) = pod {
             app.model.tell(Event::PodSeen(pod.into())).await.map_err(|stopped| stopped.to_string())?;
         }
@@ -39,7 +39,7 @@ pub(super) async fn prioritize(State(app): State<App>, body: Body) -> Response {
         let body = read(&app, body).await?;
         let limits = &app.dialect.limits;
         let args = ExtenderArgs::parse(&body, limits.node_names, limits.name_bytes)?;
-        Ok(extender::prioritize(app.context(&app.model.snapshot()), &args))
+        Ok(extender::prioritize(app.context(&app.model.snapshot(), &app.world.claims()), &args))
     };
     answer.await.map_or_else(|error| bad_request("prioritize", error), json)
 }
@@ -49,7 +49,7 @@ pub(super) async fn preempt(State(app): State<App>, body: Body) -> Response {
         answers(&app)?;
         let body = read(&app, body).await?;
         let args = PreemptionArgs::parse(&body, app.dialect.limits.node_names)?;
-        let answer = extender::preempt(app.context(&app.model.snapshot()), &args);
+        let answer = extender::preempt(app.context(&app.model.snapshot(), &app.world.claims()), &args);
         let answer = answer.map_err(|error| error.to_string())?;
         Ok(serde_json::to_vec(&answer).expect("texts and numbers only"))
     };

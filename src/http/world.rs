@@ -3,8 +3,10 @@
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use crate::cache::Difference;
+use crate::extender::Claims;
 
 /// A future that says where the model differs from the world.
 pub type Compared<'a> = Pin<Box<dyn Future<Output = Result<Vec<Difference>, String>> + Send + 'a>>;
@@ -19,6 +21,12 @@ pub trait World: Debug + Send + Sync {
 
     /// Why no bind is possible just now, although this process answers.
     fn refuses_binds(&self) -> Option<String>;
+
+    /// Rooms that are being made by eviction.
+    fn claims(&self) -> Arc<Claims>;
+
+    /// Whether room is made by eviction at all.
+    fn evicts(&self) -> bool;
 
     /// Where the model differs from the world.
     fn compare(&self) -> Compared<'_>;
@@ -39,6 +47,14 @@ impl World for Embedded {
 
     fn refuses_binds(&self) -> Option<String> {
         None
+    }
+
+    fn claims(&self) -> Arc<Claims> {
+        Arc::default()
+    }
+
+    fn evicts(&self) -> bool {
+        false
     }
 
     fn compare(&self) -> Compared<'_> {

@@ -38,7 +38,7 @@ pub(super) struct Evictor {
     /// When evictions were asked for, in the last minute.
     pub(super) recent: VecDeque<u64>,
     /// Until when a pod has its room being made, by UID.
-    pub(super) patience: BTreeMap<Arc<str>, u64>,
+    pub(super) patience: BTreeMap<Arc<str>, (PodKey, u64)>,
 }
 
 /// A budget: the pods it covers, by UID, and how many of them may go now.
@@ -59,6 +59,15 @@ impl Evictor {
         Self { access, scores, policy, metrics, per_minute, recent, patience }
     }
 
+    /// Pods for which room was being made for too long.
+    pub(super) fn given_up(&mut self, now_ms: u64) -> Vec<PodKey> {
+        let is_over = |(_, until_ms): &(PodKey, u64)| *until_ms <= now_ms;
+        let over = self.patience.values().filter(|patience| is_over(patience));
+        let over = over.map(|(key, _)| key.clone()).collect();
+        self.patience.retain(|_, patience| !is_over(patience));
+        over
+    }
+
     /// Makes room for pods that no node has any for, in their order; says which pod gets which node.
     pub(super) async fn make_room(
         &mut self,
@@ -67,7 +76,6 @@ impl Evictor {
         now_ms: u64,
         teller: &Teller,
     ) -> Vec<(PodKey, Arc<str>)> {
-        self.patience.retain(|_, until_ms| *until_ms > now_ms);
         while self.recent.front().is_some_and(|at_ms| at_ms + MINUTE_MS <= now_ms) {
             self.recent.pop_front();
         }
@@ -87,7 +95,7 @@ impl Evictor {
             if is_over || !used.insert(chosen.node.clone()) {
                 continue;
             }
-            self.patience.insert(pod.uid.clone(), now_ms + PATIENCE_MS);
+            self.patience.insert(pod.uid.clone(), (pod.key.clone(), now_ms + PATIENCE_MS));
             if self.carry_out(pod, &chosen, now_ms, teller).await {
                 claims.push((pod.key.clone(), chosen.node));
             }

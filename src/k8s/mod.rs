@@ -40,6 +40,7 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::{mpsc, watch as tokio_watch};
 use tokio::task::JoinSet;
@@ -50,6 +51,7 @@ pub use lead::Leadership;
 
 use crate::cache::{Cache, Difference, Effect, Event};
 use crate::config::{Election as ElectionMode, Kubernetes};
+use crate::extender::Claims;
 use crate::metrics::Metrics;
 use crate::model::Policy;
 use crate::nominate::Nominator;
@@ -88,6 +90,7 @@ pub struct Live {
     age: Age,
     leadership: Arc<Leadership>,
     listed: Vec<tokio_watch::Receiver<u64>>,
+    claims: Arc<ArcSwap<Claims>>,
 }
 
 impl Live {
@@ -158,7 +161,9 @@ impl Live {
             let per_minute = preemption.evictions_per_minute;
             evict::Evictor::new(access.clone(), scores.clone(), policy, metrics.clone(), per_minute)
         });
+        let claims = Arc::new(ArcSwap::from_pointee(Claims::new()));
         let nominating = nominate::Nominating {
+            claims: claims.clone(),
             model: model.clone(),
             clock,
             leadership: leadership.clone(),
@@ -173,7 +178,7 @@ impl Live {
         if let Some(file) = kubernetes.scheduler_config_file {
             tasks.spawn(managed::watch(file, model.clone(), metrics));
         }
-        let live = Self { access, model: model.clone(), dialect, age, leadership, listed };
+        let live = Self { access, model: model.clone(), dialect, age, leadership, listed, claims };
         (live, model, tasks)
     }
 
@@ -185,6 +190,11 @@ impl Live {
     /// Whether this replica leads and answers.
     pub fn is_ready(&self) -> bool {
         self.leadership.is_ready()
+    }
+
+    /// Pods for which room is being made by eviction, by node.
+    pub fn claims(&self) -> Arc<Claims> {
+        self.claims.load_full()
     }
 
     /// Why this replica does not answer; empty when it does.

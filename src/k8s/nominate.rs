@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::age::Clock;
 use super::evict::Evictor;
 use super::lead::Leadership;
 use super::tell::{Status, Teller, Told, is_said};
+use crate::extender::Claims;
 use crate::metrics::Metrics;
 use crate::model::{Pod, PodKey};
 use crate::nominate::{Advice, Nominator};
@@ -40,6 +42,8 @@ pub(super) struct Nominating {
     pub(super) metrics: Arc<Metrics>,
     pub(super) teller: Teller,
     pub(super) nominator: Nominator,
+    /// What the extender has to know of rooms that are being made.
+    pub(super) claims: Arc<ArcSwap<Claims>>,
     pub(super) evictor: Option<Evictor>,
     pub(super) schedulers: Vec<String>,
     pub(super) is_enabled: bool,
@@ -79,19 +83,29 @@ impl Nominating {
             }
             self.metrics.waiting(self.nominator.len());
             if !self.leadership.is_ready() || self.nominator.is_empty() {
+                self.publish_claims();
                 is_more = false;
                 continue;
             }
             let snapshot = self.model.snapshot();
             let turn = tokio::task::block_in_place(|| self.nominator.turn(&snapshot.cluster, PODS_PER_TURN));
             is_more = turn.1;
-            for advice in turn.0.into_iter().filter(|_| self.is_enabled) {
+            self.publish_claims();
+            for advice in turn.0 {
                 let slot = slots.clone().acquire_owned().await.expect("nobody closes it");
                 let first_ms = Self::note(&advice, &mut seen);
                 let (teller, metrics, again, clock) =
                     (self.teller.clone(), self.metrics.clone(), again.clone(), self.clock);
                 let status = match &advice.node {
-                    Some(node) => Status::Nominated(node.clone()),
+                    Some(node) if self.is_enabled => Status::Nominated(node.clone()),
+                    // Not a word to a pod that kube-scheduler has not refused; but one that it has refused is
+                    // looked at again only when something about it changes.
+                    Some(_)
+                        if advice.pod.waiting.as_ref().is_none_or(|waiting| waiting.condition.is_none()) =>
+                    {
+                        continue;
+                    }
+                    Some(_) => Status::Waits("a node has room now".to_owned()),
                     None => Status::Waits(self.nominator.why(&advice.pod)),
                 };
                 tokio::spawn(async move {
@@ -108,6 +122,13 @@ impl Nominating {
                     }
                 });
             }
+        }
+    }
+
+    fn publish_claims(&self) {
+        let claims = self.nominator.claims();
+        if **self.claims.load() != claims {
+            self.claims.store(Arc::new(claims));
         }
     }
 
@@ -148,6 +169,9 @@ impl Nominating {
         };
         let settled: Vec<Arc<Pod>> = self.nominator.nowhere().filter(settled).cloned().collect();
         if let Some(evictor) = &mut self.evictor {
+            for pod in evictor.given_up(now_ms) {
+                self.nominator.unclaim(&pod);
+            }
             let cluster = self.model.snapshot();
             for (pod, node) in evictor.make_room(&cluster.cluster, &settled, now_ms, &self.teller).await {
                 self.nominator.claim(&pod, &node);

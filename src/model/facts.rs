@@ -101,14 +101,13 @@ impl GpuReport {
         }
     }
 
-    /// The report as it is when a pod's GPU instances are taken away.
+    /// The report as it is when some GPU instances, by index of the GPU, are taken away.
     #[must_use]
-    pub fn without(&self, pod: &PodKey) -> Self {
-        let is_other = |instance: &InstanceReport| instance.pod.as_ref() != Some(pod);
+    pub fn without(&self, goes: impl Fn(u16, &InstanceReport) -> bool) -> Self {
         let mut report = self.clone();
-        report.wanted.retain(|(_, instance)| is_other(instance));
+        report.wanted.retain(|(gpu, instance)| !goes(*gpu, instance));
         for gpu in &mut report.gpus {
-            gpu.instances.retain(is_other);
+            gpu.instances.retain(|instance| !goes(gpu.index, instance));
         }
         report
     }

@@ -65,7 +65,27 @@ impl Node {
         Self::new(self.facts.clone(), self.report.clone(), pods)
     }
 
-    /// The same node keeping only some of its pods.
+    /// The node as it is when some of its pods are gone and their GPU instances with them.
+    #[must_use]
+    pub fn without(&self, goes: impl Fn(&Pod) -> bool) -> Self {
+        let gone: Vec<&PodKey> = self.pods.iter().filter(|pod| goes(pod)).map(|pod| &pod.key).collect();
+        let is_theirs = |pod: Option<&PodKey>| pod.is_some_and(|pod| gone.contains(&pod));
+        // Also those of which the agent does not say whose they are.
+        let of_gpu = |gpu: &Gpu| {
+            let theirs = gpu.instances.iter().filter(|instance| is_theirs(instance.pod.as_ref()));
+            theirs.map(|instance| (gpu.index, instance.start)).collect::<Vec<_>>()
+        };
+        let places: Vec<(u16, u8)> = self.gpus.iter().flat_map(of_gpu).collect();
+        let report = self.report.as_ref().map(|report| {
+            Arc::new(report.without(|gpu, instance| {
+                is_theirs(instance.pod.as_ref()) || places.contains(&(gpu, instance.start))
+            }))
+        });
+        let left = self.pods.iter().filter(|pod| !goes(pod)).cloned().collect();
+        Self::new(self.facts.clone(), report, left)
+    }
+
+    /// The same node keeping only some of its pods; what its agent reports stays.
     #[must_use]
     pub fn retaining(&self, keeps: impl Fn(&Pod) -> bool) -> Self {
         let pods = self.pods.iter().filter(|pod| keeps(pod)).cloned().collect();

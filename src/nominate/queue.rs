@@ -32,6 +32,7 @@ pub(super) struct Entry {
     pub(super) stand: Stand,
     told: Told,
     cleared: u32,
+    pub(super) is_claimant: bool, // room was made for it by eviction, and is its own until it is bound
 }
 
 /// The last that was asked for in a pod's status.
@@ -160,7 +161,7 @@ impl Nominator {
         let own = waiting.nominated.clone().filter(|_| !is_foreign(&pod, &Told::Nothing));
         let claim = waiting.nominated.clone().filter(|_| own.is_none());
         let told = own.map_or(Told::Nothing, Told::Node);
-        self.entries.insert(rank, Entry { pod, stand: Stand::New, told, cleared: 0 });
+        self.entries.insert(rank, Entry { pod, stand: Stand::New, told, cleared: 0, is_claimant: false });
         if let Some(node) = claim {
             self.stand(rank, Stand::Claim { node });
         }
@@ -175,6 +176,7 @@ impl Nominator {
     /// Gives a pod another stand; the node that it leaves has more room.
     pub(super) fn stand(&mut self, rank: Rank, stand: Stand) {
         let Some(entry) = self.entries.get_mut(&rank) else { return };
+        entry.is_claimant = matches!(stand, Stand::Claim { .. });
         let before = std::mem::replace(&mut entry.stand, stand);
         let after = entry.stand.node().cloned();
         if let Some(node) = before.node() {
@@ -195,8 +197,29 @@ impl Nominator {
 
     /// Room is being made for a pod on a node: it gets the place as soon as it fits.
     pub fn claim(&mut self, key: &PodKey, node: &Arc<str>) {
-        if let Some(rank) = self.ranks.get(key) {
-            self.stand(*rank, Stand::Claim { node: node.clone() });
+        let Some(rank) = self.ranks.get(key).copied() else { return };
+        self.stand(rank, Stand::Claim { node: node.clone() });
+        if let Some(entry) = self.entries.get_mut(&rank) {
+            entry.told = Told::Node(node.clone());
+        }
+    }
+
+    /// The room that was being made for a pod did not come about in time: it looks for another place.
+    pub fn unclaim(&mut self, key: &PodKey) {
+        let Some(rank) = self.ranks.get(key).copied() else { return };
+        if matches!(self.entries[&rank].stand, Stand::Claim { .. }) {
+            self.stand(rank, Stand::New);
+        }
+    }
+
+    /// The room that was being made for a pod is there: it gets its place, and is told so once more, for
+    /// kube-scheduler looks again at a pod that it has refused only when something about it changes.
+    pub(super) fn claimed(&mut self, rank: Rank, node: &Arc<str>, placement: Placement) {
+        if let Some(entry) = self.entries.get_mut(&rank) {
+            if !entry.pod.request.slices.is_empty() {
+                entry.told = Told::Nothing;
+            }
+            entry.stand = Stand::Guest { node: node.clone(), placement };
         }
     }
 
@@ -231,6 +254,17 @@ impl Nominator {
     /// Pods for which no node has room, in the order of the queue.
     pub fn nowhere(&self) -> impl Iterator<Item = &Arc<Pod>> {
         self.entries.values().filter(|entry| entry.stand == Stand::Nowhere).map(|entry| &entry.pod)
+    }
+
+    /// Pods for which room is being made, or has just been made, by node; in the order of the queue.
+    pub fn claims(&self) -> BTreeMap<Arc<str>, Vec<Arc<Pod>>> {
+        let mut claims: BTreeMap<Arc<str>, Vec<Arc<Pod>>> = BTreeMap::new();
+        for entry in self.entries.values().filter(|entry| entry.is_claimant) {
+            if let Some(node) = entry.stand.node() {
+                claims.entry(node.clone()).or_default().push(entry.pod.clone());
+            }
+        }
+        claims
     }
 
     /// Nominations that hold, by pod.

@@ -69,7 +69,9 @@ impl Nominator {
             match self.fit(&node, &pod) {
                 Some((_, placement)) => {
                     node = Arc::new(node.with(&Arc::new(pod.bound_to(name.clone(), placement.clone()))));
-                    if !is_claim && let Some(entry) = self.entries.get_mut(&rank) {
+                    if is_claim {
+                        self.claimed(rank, name, placement);
+                    } else if let Some(entry) = self.entries.get_mut(&rank) {
                         entry.stand = Stand::Guest { node: name.clone(), placement };
                     }
                 }

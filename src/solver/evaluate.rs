@@ -95,6 +95,6 @@ fn fullness(used: i64, total: i64) -> Cost {
 
 /// Whether the pod would fit if every pod of lower priority than `priority` were gone from the node.
 pub fn helped_by_eviction(cluster: &Cluster, index: NodeIndex, query: &Query<'_>, priority: i32) -> bool {
-    let left = cluster.node(index).retaining(|pod| pod.priority >= priority);
+    let left = cluster.node(index).without(|pod| pod.priority < priority);
     evaluate(cluster.columns(&left).row(), query).is_ok()
 }

@@ -65,6 +65,8 @@ pub enum Refusal {
         /// How many instances the pod asks for.
         count: usize,
     },
+    /// Room is being made here for a pod of higher priority.
+    Claimed,
     /// One of kube-scheduler's own filters refuses; only the dry run says this.
     InTree(&'static str),
 }
@@ -86,6 +88,28 @@ impl Refusal {
             | Self::NotTogether { .. }
             | Self::CutShort { .. }
             | Self::Closed
+            | Self::Claimed
+            | Self::InTree(_) => false,
+        }
+    }
+
+    /// Whether what is missing are GPU instances that Tangram places: kube-scheduler knows nothing of them.
+    pub fn is_of_mig(&self) -> bool {
+        match self {
+            Self::Full { .. }
+            | Self::Fragmented { .. }
+            | Self::NotTogether { .. }
+            | Self::CutShort { .. }
+            | Self::Closed => true,
+            Self::UnknownNode
+            | Self::Invalid(_)
+            | Self::NotOffered { .. }
+            | Self::TooFew { .. }
+            | Self::InUse { .. }
+            | Self::NoSuchProfile { .. }
+            | Self::NotDynamic
+            | Self::WrongModel { .. }
+            | Self::Claimed
             | Self::InTree(_) => false,
         }
     }
@@ -111,6 +135,7 @@ impl fmt::Display for Refusal {
             Self::CutShort { count } => {
                 write!(f, "the search for places of {count} different MIG devices ended at its bound")
             }
+            Self::Claimed => f.write_str("room is being made here for a pod of higher priority"),
             Self::InTree(why) => f.write_str(why),
         }
     }
