@@ -150,7 +150,8 @@ impl Cache {
                 }
                 if known.means(&pod) {
                     self.tell_waiting(&pod.key, Some(&pod));
-                    self.pods.insert(pod.key.clone(), pod);
+                    self.pods.insert(pod.key.clone(), pod.clone());
+                    self.seen_bound(&pod); // as the bind wanted it, but so far nobody knew that it was written
                     return false;
                 }
             }
