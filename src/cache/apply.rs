@@ -100,7 +100,9 @@ impl Cache {
                 )
             }
         };
+        let name = facts.name.clone();
         self.put(Node::new(facts, report, pods));
+        self.want(&name); // pods may have come and gone while nobody knew the node
         true
     }
 
