@@ -38,7 +38,7 @@ impl World {
         let own = self.identity(replica);
         let state = &mut self.replicas[replica];
         if state.seen_lease.is_none_or(|(seen, _)| seen != version) {
-            state.seen_lease = Some((version, asked));
+            state.seen_lease = Some((version, self.now));
         }
         let unchanged = state.seen_lease.map_or(0, |(_, since)| asked.saturating_sub(since));
         let is_expired = holder.is_empty() || unchanged > DURATION_MS;
