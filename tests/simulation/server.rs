@@ -234,7 +234,9 @@ impl Server {
             }
             ResetKind::Pods => {
                 let items = self.pods.values().map(|pod| self.pod_event(pod));
-                (items.collect(), self.pods.keys().cloned().collect())
+                let has_ended = |pod: &&Arc<Pod>| self.ended.contains(&pod.uid);
+                let live = self.pods.values().filter(|pod| !has_ended(pod)).map(|pod| pod.key.clone());
+                (items.collect(), live.collect())
             }
         };
         Reply::List { items, live, revision: self.revision }
