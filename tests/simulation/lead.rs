@@ -23,7 +23,8 @@ impl World {
         if self.has_election {
             self.request(replica, Call::GetLease, Then::Lease { asked: self.now });
         } else {
-            let fence = Fence { term: 1, identity: self.identity(replica) };
+            let term = u64::from(self.replicas[replica].life) + 1; // later than that of every earlier life
+            let fence = Fence { term, identity: self.identity(replica) };
             self.leads(replica, fence, u64::MAX);
         }
     }
