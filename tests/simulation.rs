@@ -9,7 +9,7 @@
 //! | 4 | what a bind was answered is true, and stays true |
 //! | 5 | no two replicas may believe at one time that they lead |
 //!
-//! `TANGRAM_SIM_SEEDS=100000` runs more seeds, `TANGRAM_SIM_SEED=7` one of them, with everything that happens.
+//! `TANGRAM_SIM_SEEDS=100000` runs more seeds, from `TANGRAM_SIM_FIRST` on; `TANGRAM_SIM_SEED=7` one of them, with everything that happens.
 
 #[path = "simulation/actors.rs"]
 mod actors;
@@ -17,10 +17,16 @@ mod actors;
 mod lead;
 #[path = "simulation/replica.rs"]
 mod replica;
+#[path = "simulation/rest.rs"]
+mod rest;
 #[path = "simulation/rules.rs"]
 mod rules;
+#[path = "simulation/scheduler.rs"]
+mod scheduler;
 #[path = "simulation/server.rs"]
 mod server;
+#[path = "simulation/streams.rs"]
+mod streams;
 #[path = "simulation/world.rs"]
 mod world;
 
@@ -49,10 +55,15 @@ fn nothing_is_held_twice_and_nothing_is_lost() {
         run(seed, true).unwrap_or_else(|failure| panic!("{failure}"));
         return;
     }
+    let first = number("TANGRAM_SIM_FIRST").unwrap_or(0);
     let seeds = number("TANGRAM_SIM_SEEDS").unwrap_or(SEEDS);
     let failed = std::thread::scope(|scope| {
         let share = |thread: u64| {
-            scope.spawn(move || (0..seeds).filter(|seed| seed % THREADS == thread).find(|&seed| run(seed, false).is_err()))
+            scope.spawn(move || {
+                (first..first + seeds)
+                    .filter(|seed| seed % THREADS == thread)
+                    .find(|&seed| run(seed, false).is_err())
+            })
         };
         let threads: Vec<_> = (0..THREADS).map(share).collect();
         threads.into_iter().filter_map(|thread| thread.join().expect("a seed panics")).min()

@@ -136,7 +136,8 @@ impl World {
             let is_gated = pod.waiting.as_ref().is_some_and(|waiting| waiting.is_gated);
             pod.node.is_none() && !pod.request.is_empty() && !is_gated
         });
-        let pods: Vec<(PodKey, Arc<str>)> = may_be_bound.map(|pod| (pod.key.clone(), pod.uid.clone())).collect();
+        let pods: Vec<(PodKey, Arc<str>)> =
+            may_be_bound.map(|pod| (pod.key.clone(), pod.uid.clone())).collect();
         *left = Some(pods.len());
         for (number, (key, uid)) in (0..).zip(pods) {
             self.fence(replica, takeover, key, uid, number);
@@ -146,7 +147,8 @@ impl World {
 
     pub(crate) fn fence(&mut self, replica: usize, takeover: u32, key: PodKey, uid: Arc<str>, number: u64) {
         let state = &self.replicas[replica];
-        let Some(Takeover { fence, .. }) = state.takeover.as_ref().filter(|_| state.takeovers == takeover) else {
+        let Some(Takeover { fence, .. }) = state.takeover.as_ref().filter(|_| state.takeovers == takeover)
+        else {
             return;
         };
         let annotation = fence.annotation(number);

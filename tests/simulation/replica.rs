@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tangram::cache::{Answer, Cache, Effect, Event, Found, Outcome, Written};
 use tangram::model::PodKey;
 
-use crate::server::{Call, KINDS, Reply};
+use crate::server::{Call, Reply};
 use crate::world::{Local, World, new_cache, trace};
 
 /// Between two looks at what waits for a time.
@@ -33,7 +33,7 @@ pub(crate) struct Replica {
 /// A list and watch of one kind.
 #[derive(Default)]
 pub(crate) struct Stream {
-    first: usize, // where the last list left off
+    pub(crate) first: usize, // where the last list left off
     pub(crate) cursor: usize,
     pub(crate) epoch: u32,
     pub(crate) is_idle: bool, // everything was told
@@ -155,7 +155,15 @@ impl World {
         let life = self.replicas[replica].life;
         let id = self.requests.len();
         trace!(self, "replica {replica} wants #{id}: {call:?}");
-        self.requests.push(Request { replica, life, call, then, is_open: true, is_done: false, is_disowned: false });
+        self.requests.push(Request {
+            replica,
+            life,
+            call,
+            then,
+            is_open: true,
+            is_done: false,
+            is_disowned: false,
+        });
         let delay = if self.chance(90) { 0 } else { self.between(0, 5) };
         self.local(delay, replica, Local::Check(id));
         id
@@ -233,7 +241,9 @@ impl World {
                 }
                 self.answered(replica, Answer::WriteWanted { node, outcome: before.unwrap_or(outcome) });
             }
-            Then::Fenced { takeover, key, uid, number } => self.fenced(replica, takeover, key, uid, number, reply),
+            Then::Fenced { takeover, key, uid, number } => {
+                self.fenced(replica, takeover, key, uid, number, reply);
+            }
             Then::Lease { asked } => self.lease_read(replica, asked, reply),
             Then::LeaseWritten { asked, term } => self.lease_written(replica, asked, term, &reply),
             Then::Listed { kind, epoch, number } => {
@@ -253,7 +263,11 @@ impl World {
                     self.apply(replica, item);
                 }
                 let delay = if rest.is_empty() { 0 } else { self.delay() };
-                self.local(delay, replica, Local::Listed { kind, epoch, items: rest, live, revision, number });
+                self.local(
+                    delay,
+                    replica,
+                    Local::Listed { kind, epoch, items: rest, live, revision, number },
+                );
             }
         }
     }
@@ -262,74 +276,6 @@ impl World {
         self.apply(replica, Event::Answered(answer.clone()));
         if self.chance(3) {
             self.apply(replica, Event::Answered(answer));
-        }
-    }
-
-    pub(crate) fn list(&mut self, replica: usize, kind: usize) {
-        let number = self.replicas[replica].wanted;
-        let stream = &mut self.replicas[replica].streams[kind];
-        (stream.is_listing, stream.is_idle) = (true, false);
-        stream.epoch += 1;
-        let then = Then::Listed { kind, epoch: stream.epoch, number };
-        self.request(replica, Call::List(KINDS[kind]), then);
-    }
-
-    fn listed(
-        &mut self,
-        replica: usize,
-        kind: usize,
-        items: Vec<Event>,
-        live: BTreeSet<PodKey>,
-        revision: u64,
-        number: u64,
-    ) {
-        for item in items {
-            self.apply(replica, item);
-        }
-        self.apply(replica, Event::Reset { kind: KINDS[kind], live, revision });
-        let cursor = self.server.history(KINDS[kind]).partition_point(|change| change.revision <= revision);
-        let wanted = self.replicas[replica].wanted;
-        let stream = &mut self.replicas[replica].streams[kind];
-        (stream.listed, stream.first, stream.cursor) = (number, cursor, cursor);
-        (stream.is_listing, stream.is_idle) = (false, true);
-        self.all_listed(replica);
-        if wanted > number {
-            self.list(replica, kind);
-        }
-    }
-
-    /// A watch tells what is new; it may break, and be resumed or begun again by a list.
-    fn watch(&mut self, replica: usize, kind: usize, epoch: u32) {
-        let stream = &self.replicas[replica].streams[kind];
-        if stream.epoch != epoch || stream.is_listing {
-            return;
-        }
-        let from = stream.cursor;
-        if !self.is_calm && self.chance(self.faults.lost.div_ceil(3)) {
-            if self.chance(25) {
-                trace!(self, "the version of a watch of {replica} is too old");
-                return self.list(replica, kind);
-            }
-            let back = from.saturating_sub(self.random.below(4)).max(self.replicas[replica].streams[kind].first);
-            self.replicas[replica].streams[kind].cursor = back;
-            let pause = self.between(50, 800);
-            return self.local(pause, replica, Local::Watch(kind, epoch));
-        }
-        let news = self.server.history(KINDS[kind]).len() - from;
-        let count = if self.chance(50) { news } else { 1 };
-        for position in from..from + count {
-            let event = self.server.history(KINDS[kind])[position].event.clone();
-            if self.chance(2) {
-                self.apply(replica, event.clone());
-            }
-            self.apply(replica, event);
-        }
-        self.replicas[replica].streams[kind].cursor = from + count;
-        if count < news {
-            let delay = self.delay();
-            self.local(delay, replica, Local::Watch(kind, epoch));
-        } else {
-            self.replicas[replica].streams[kind].is_idle = true;
         }
     }
 }

@@ -28,15 +28,34 @@ pub(crate) struct Lease {
 #[derive(Debug, Clone)]
 pub(crate) enum Call {
     /// `resourceVersion` 0 demands none.
-    Bind { pod: PodKey, uid: Arc<str>, revision: u64, node: Arc<str>, placement: Placement },
-    Fence { pod: PodKey, uid: Arc<str>, revision: u64, annotation: String },
+    Bind {
+        pod: PodKey,
+        uid: Arc<str>,
+        revision: u64,
+        node: Arc<str>,
+        placement: Placement,
+    },
+    Fence {
+        pod: PodKey,
+        uid: Arc<str>,
+        revision: u64,
+        annotation: String,
+    },
     GetPod(PodKey),
-    PatchSpec { node: Arc<str>, revision: u64, instances: Vec<Wanted> },
+    PatchSpec {
+        node: Arc<str>,
+        revision: u64,
+        instances: Vec<Wanted>,
+    },
     GetGpuNode(Arc<str>),
     List(ResetKind),
     GetLease,
     /// `version` 0 creates it.
-    PutLease { version: u64, holder: Arc<str>, term: u64 },
+    PutLease {
+        version: u64,
+        holder: Arc<str>,
+        term: u64,
+    },
 }
 
 /// An answer.
@@ -143,7 +162,9 @@ impl Server {
     /// Pods that hold what they were given: bound, not ended.
     pub(crate) fn holders(&self, node: &str) -> impl Iterator<Item = &Arc<Pod>> {
         let node = node.to_owned();
-        self.pods.values().filter(move |pod| pod.node.as_deref() == Some(&*node) && !self.ended.contains(&pod.uid))
+        self.pods
+            .values()
+            .filter(move |pod| pod.node.as_deref() == Some(&*node) && !self.ended.contains(&pod.uid))
     }
 
     /// Whether a pod of that UID is there and has not ended.
@@ -154,9 +175,13 @@ impl Server {
     /// Carries out a request, in one transaction.
     pub(crate) fn serve(&mut self, call: &Call) -> Reply {
         match call {
-            Call::Bind { pod, uid, revision, node, placement } => self.bind(pod, uid, *revision, node, placement),
+            Call::Bind { pod, uid, revision, node, placement } => {
+                self.bind(pod, uid, *revision, node, placement)
+            }
             Call::Fence { pod, uid, revision, annotation } => self.fence(pod, uid, *revision, annotation),
-            Call::GetPod(key) => self.pods.get(key).map_or(Reply::NotFound, |pod| Reply::Object(self.pod_event(pod))),
+            Call::GetPod(key) => {
+                self.pods.get(key).map_or(Reply::NotFound, |pod| Reply::Object(self.pod_event(pod)))
+            }
             Call::PatchSpec { node, revision, instances } => self.patch(node, *revision, instances),
             Call::GetGpuNode(node) => self.reports.get(node).map_or(Reply::NotFound, |report| {
                 Reply::Object(Event::Report(node.clone(), Some(report.clone())))
@@ -174,7 +199,14 @@ impl Server {
         }
     }
 
-    fn bind(&mut self, key: &PodKey, uid: &Arc<str>, revision: u64, node: &Arc<str>, placement: &Placement) -> Reply {
+    fn bind(
+        &mut self,
+        key: &PodKey,
+        uid: &Arc<str>,
+        revision: u64,
+        node: &Arc<str>,
+        placement: &Placement,
+    ) -> Reply {
         let Some(pod) = self.pods.get(key) else { return Reply::NotFound };
         let is_other = pod.uid != *uid || (revision > 0 && pod.version.revision != revision);
         if is_other || pod.node.is_some() || pod.is_terminating {
@@ -208,7 +240,8 @@ impl Server {
         }
         let form = |wanted: &Wanted| {
             let (uuid, profile) = (None, wanted.device.profile.clone());
-            let instance = InstanceReport { uuid, profile, start: wanted.device.start, pod: Some(wanted.pod.clone()) };
+            let instance =
+                InstanceReport { uuid, profile, start: wanted.device.start, pod: Some(wanted.pod.clone()) };
             (wanted.device.gpu, instance)
         };
         let wanted: Vec<(u16, InstanceReport)> = instances.iter().map(form).collect();

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use tangram::cache::{Cache, Event, Options, ResetKind};
-use tangram::model::{Policy, PodKey};
+use tangram::model::{PodKey, Policy};
 use tangram::sim::Random;
 use tangram::solver::Scores;
 
-use crate::actors::{Agent, Attempt};
+use crate::actors::Agent;
 use crate::replica::{Replica, Request};
 use crate::rules::{self, Hardware};
+use crate::scheduler::Attempt;
 use crate::server::{Call, KINDS, Reply, Server};
 
 /// Faults and users stop here.
@@ -253,7 +254,11 @@ impl World {
         self.flying -= 1;
         let Request { replica, life, call, .. } = self.requests[id].clone();
         let is_write = matches!(call, Call::Bind { .. } | Call::PatchSpec { .. });
-        let reply = if is_write && !self.is_calm && self.chance(1) { Reply::Refused } else { self.server.serve(&call) };
+        let reply = if is_write && !self.is_calm && self.chance(1) {
+            Reply::Refused
+        } else {
+            self.server.serve(&call)
+        };
         trace!(self, "#{id} of {replica} arrives: {call:?} -> {}", brief(&reply));
         match (&call, &reply) {
             (Call::Bind { node, .. }, Reply::Done) => {
@@ -334,49 +339,16 @@ impl World {
         }
         self.wake_agents();
     }
-
-    /// Rule 3: at rest, everyone knows what is, nothing is under way, whatever fits is bound.
-    fn rest(&mut self) -> Result<(), String> {
-        let mut truth = new_cache();
-        for kind in KINDS {
-            let Reply::List { items, live, revision } = self.server.serve(&Call::List(kind)) else { continue };
-            for item in items {
-                truth.apply(item);
-            }
-            truth.apply(Event::Reset { kind, live, revision });
-        }
-        let leaders = self.replicas.iter().filter(|replica| replica.is_ready && replica.until_ms > self.now).count();
-        if leaders != 1 {
-            return Err(format!("rule 3: {leaders} replicas lead"));
-        }
-        for (number, replica) in self.replicas.iter().enumerate() {
-            let differences = replica.cache.differences(&truth);
-            let problems = replica.cache.check();
-            if !differences.is_empty() || !problems.is_empty() {
-                return Err(format!("rule 3: replica {number}: {problems:?} {differences:#?}"));
-            }
-            if !replica.binding.is_empty() {
-                return Err(format!("rule 3: replica {number} binds for ever: {:?}", replica.binding));
-            }
-            let pending: Vec<&PodKey> =
-                replica.cache.pods().filter(|pod| pod.node.is_none()).map(|pod| &pod.key).collect();
-            if !replica.waiting.iter().eq(pending.iter().copied()) {
-                return Err(format!("rule 3: replica {number} said {:?} wait", replica.waiting));
-            }
-        }
-        for (name, hardware) in &self.hardware {
-            rules::node(&self.server, hardware, name)?;
-            rules::wants_its_pods(&self.server, name)?;
-        }
-        self.nobody_is_stuck(&truth)
-    }
 }
 
 pub(crate) fn brief(reply: &Reply) -> String {
     match reply {
         Reply::List { revision, items, .. } => format!("{} items at {revision}", items.len()),
         Reply::Object(Event::PodApplied(pod)) => {
-            format!("{} {} at {} on {:?} fence {:?}", pod.key, pod.uid, pod.version.revision, pod.node, pod.version.fence)
+            format!(
+                "{} {} at {} on {:?} fence {:?}",
+                pod.key, pod.uid, pod.version.revision, pod.node, pod.version.fence
+            )
         }
         Reply::Object(Event::Report(name, Some(report))) => format!("{name} at {}", report.revision),
         reply => format!("{reply:?}"),
