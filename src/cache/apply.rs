@@ -100,7 +100,9 @@ impl Cache {
                 )
             }
         };
+        let name = facts.name.clone();
         self.put(Node::new(facts, report, pods));
+        self.want(&name); // pods may have come and gone while nobody knew the node
         true
     }
 
@@ -150,7 +152,8 @@ impl Cache {
                 }
                 if known.means(&pod) {
                     self.tell_waiting(&pod.key, Some(&pod));
-                    self.pods.insert(pod.key.clone(), pod);
+                    self.pods.insert(pod.key.clone(), pod.clone());
+                    self.seen_bound(&pod); // as the bind wanted it, but so far nobody knew that it was written
                     return false;
                 }
             }
@@ -181,10 +184,11 @@ impl Cache {
     fn pod_seen(&mut self, mut pod: Arc<Pod>) -> bool {
         let pending = Arc::make_mut(&mut pod);
         (pending.node, pending.placement, pending.unreadable_placement) = (None, None, None);
-        if self.live.is_some() {
-            // The watch says what a pod is; a request is only ever first.
+        if let Some(live) = &self.live {
+            // The watch says what a pod is; a request is only ever first. What a later list lacks is gone.
+            let is_listed = (1..=live.pods_listed).contains(&pod.version.revision);
             let is_first = self.pods.get(&pod.key).is_none_or(|known| known.uid != pod.uid);
-            return is_first && self.pod_applied(pod);
+            return is_first && !is_listed && self.pod_applied(pod);
         }
         // kube-scheduler's own filters have been asked: binding needs none of what they read.
         pending.demand = Demand { resources: pending.demand.resources, ..Demand::default() };
@@ -235,6 +239,9 @@ impl Cache {
         let gone = |name: &Arc<str>| !names.contains(&**name);
         match kind {
             ResetKind::Pods => {
+                if let Some(live) = &mut self.live {
+                    live.pods_listed = live.pods_listed.max(revision);
+                }
                 let is_vanished =
                     |pod: &&Arc<Pod>| !live.contains(&pod.key) && pod.version.revision <= revision;
                 let vanished: Vec<Arc<Pod>> = self.pods.values().filter(is_vanished).cloned().collect();

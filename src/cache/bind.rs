@@ -240,7 +240,8 @@ impl Cache {
         let bind = self.live.as_ref().and_then(|live| live.binds.get(&pod.uid));
         let (Some(bind), Some(node)) = (bind, &pod.node) else { return };
         if bind.node == *node {
-            self.bound(&pod.uid.clone());
+            // Another leader may have given it other places there.
+            self.end(&pod.uid.clone(), Ok(pod.placement.clone().unwrap_or_default()));
         } else {
             let error = BindError::BoundElsewhere { pod: pod.key.clone(), node: node.clone() };
             self.end(&pod.uid.clone(), Err(error));

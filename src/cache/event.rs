@@ -31,7 +31,7 @@ pub enum Event {
     Reset {
         /// The kind.
         kind: ResetKind,
-        /// Every object in the list.
+        /// Every object in the list, but for pods that have ended.
         live: BTreeSet<PodKey>,
         /// `metadata.resourceVersion` of the list; 0 where it has none.
         revision: u64,

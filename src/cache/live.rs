@@ -25,6 +25,7 @@ pub(super) struct Live {
     pub(super) binds: BTreeMap<Arc<str>, Bind>, // under way, by UID of the pod
     pub(super) writes: BTreeMap<Arc<str>, Retry>, // of wanted instances, by node
     pub(super) node_versions: Versions,
+    pub(super) pods_listed: u64, // revision of the newest list of pods
     pub(super) effects: Vec<Effect>,
     gone: Gone,
 }
@@ -60,6 +61,7 @@ impl Live {
             binds: BTreeMap::new(),
             writes: BTreeMap::new(),
             node_versions: Versions::default(),
+            pods_listed: 0,
             effects: Vec::new(),
             gone: Gone::default(),
         }

@@ -65,6 +65,8 @@ pub(super) struct Lead {
     /// `None`: there is one replica, and it leads.
     pub(super) election: Option<Election>,
     pub(super) identity: Arc<str>,
+    /// The term without an election: later than that of every earlier life, whose fences may still arrive.
+    pub(super) term_alone: u64,
     pub(super) leadership: Arc<Leadership>,
     pub(super) relist: watch::Sender<u64>,
     pub(super) listed: Vec<watch::Receiver<u64>>,
@@ -80,7 +82,7 @@ impl Lead {
             let standing = match &mut self.election {
                 Some(election) => election.look().await,
                 None => Standing::Leads {
-                    fence: Fence { term: 1, identity: self.identity.clone() },
+                    fence: Fence { term: self.term_alone, identity: self.identity.clone() },
                     until_ms: u64::MAX,
                 },
             };

@@ -88,7 +88,10 @@ impl Election {
         let holder = spec.holder_identity.clone().unwrap_or_default();
         let version = lease.metadata.resource_version.clone().unwrap_or_default();
         if self.seen.as_ref().is_none_or(|seen| seen.version != version) {
-            self.seen = Some(Seen { version, since_ms: asked_ms });
+            // Renewed before the answer came, maybe after the question: others may believe for a whole duration
+            // after that. Who follows asks how long to believe, and has to take the earlier moment.
+            let since_ms = if self.follows.is_some() { asked_ms } else { self.clock.now_ms() };
+            self.seen = Some(Seen { version, since_ms });
         }
         let unchanged_ms = self.seen.as_ref().map_or(0, |seen| asked_ms.saturating_sub(seen.since_ms));
         let duration_ms = u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0) * 1000;

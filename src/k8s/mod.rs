@@ -133,6 +133,7 @@ impl Live {
             dialect: dialect.clone(),
             election: election(&kubernetes, &access, clock, &identity),
             identity: identity.clone(),
+            term_alone: u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(1),
             leadership: leadership.clone(),
             relist,
             listed: listed.clone(),

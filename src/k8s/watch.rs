@@ -120,7 +120,8 @@ impl Watch {
             };
             for item in page.items {
                 let (key, event) = self.feed.applied(item.get());
-                live.extend(key);
+                // One that has ended does not keep an earlier bearer of its name alive.
+                live.extend(key.filter(|_| !matches!(event, Some(Event::PodGone(..)))));
                 if let Some(event) = event {
                     self.model.tell(event).await?;
                 }
