@@ -3,9 +3,11 @@
 //! ```text
 //!                  GPU instances live                   Done
 //!   Preparing ---------------------------> Writing -----------------------> bound
-//!       | too late                          |  ^  Conflict, Unknown
-//!       v                                   v  | still unbound, newer version
-//!    given up <----- gone, refused ------ Reading
+//!    |  ^                                   |   |
+//!    |  | still unbound, newer version      |   | Conflict, Unknown
+//!    |  '----------------------- Reading <--+---'
+//!    | too late                    |        | refused
+//!    '--------> given up <---------'--------'
 //! ```
 //!
 //! From the decision on the pod stands on its node in every snapshot. It is taken off only when it is certain
@@ -128,10 +130,12 @@ impl Cache {
     /// Writes the Bindings of pods on a node whose GPU instances are there now.
     pub(super) fn prepare(&mut self, node: &Arc<str>) {
         let Some(live) = &self.live else { return };
-        let report = self.reports.get(node);
+        let (report, is_settled) = (self.reports.get(node), self.is_settled(node));
         let is_ready = |bind: &&Bind| {
             let is_preparing = matches!(bind.step, Step::Preparing { .. }) && bind.node == *node;
-            is_preparing && are_live(report.map(|report| &**report), &bind.pod, &bind.placement)
+            let is_live =
+                || is_settled && are_live(report.map(|report| &**report), &bind.pod, &bind.placement);
+            is_preparing && (bind.placement.devices.is_empty() || is_live())
         };
         let ready: Vec<Arc<str>> =
             live.binds.values().filter(is_ready).map(|bind| bind.pod.uid.clone()).collect();
@@ -195,8 +199,7 @@ impl Cache {
         };
         let is_changed = self.pod_applied(pod); // ends the bind, or brings a newer version
         let Some(live) = &self.live else { return is_changed };
-        let Some(Bind { pod, node, placement, step: Step::Reading { revision, .. }, tries }) =
-            live.binds.get(uid)
+        let Some(Bind { pod, node, step: Step::Reading { revision, .. }, tries, .. }) = live.binds.get(uid)
         else {
             return is_changed;
         };
@@ -214,15 +217,17 @@ impl Cache {
         } else if *tries >= TRIES_MAX {
             let why = "the pod changed too often meanwhile".to_owned();
             Some(BindError::Refused { pod: key.clone(), why })
-        } else if !are_live(self.reports.get(node).map(|report| &**report), pod, placement) {
-            Some(BindError::NotLive { pod: key.clone(), node: node.clone() })
         } else {
             None
         };
         if let Some(error) = reason {
             return self.give_up(uid, error) | is_changed;
         }
-        self.write_binding(uid);
+        let (node, until_ms) = (node.clone(), live.now_ms + live.options.instance_timeout_ms);
+        if let Some(bind) = self.live.as_mut().and_then(|live| live.binds.get_mut(uid)) {
+            bind.step = Step::Preparing { until_ms };
+        }
+        self.prepare(&node);
         is_changed
     }
 

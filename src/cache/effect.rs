@@ -45,6 +45,8 @@ pub enum Effect {
         revision: u64,
         /// The GPU instances wanted, by GPU and start.
         instances: Vec<Wanted>,
+        /// The annotation to write with them, where the write has to make a new version in any case.
+        fence: Option<String>,
     },
     /// Tell everyone who waits for the bind of a pod.
     Bound {
@@ -91,6 +93,8 @@ pub enum Answer {
     WriteWanted {
         /// The node.
         node: Arc<str>,
+        /// The `resourceVersion` that it demanded.
+        revision: u64,
         /// What became of it.
         outcome: Written,
     },

@@ -23,11 +23,20 @@ pub(super) struct Live {
     pub(super) fence: Option<Fence>, // this replica leads
     pub(super) now_ms: u64,
     pub(super) binds: BTreeMap<Arc<str>, Bind>, // under way, by UID of the pod
-    pub(super) writes: BTreeMap<Arc<str>, Retry>, // of wanted instances, by node
+    pub(super) writes: BTreeMap<Arc<str>, Write>, // of wanted instances that are not settled, by node
     pub(super) node_versions: Versions,
     pub(super) pods_listed: u64, // revision of the newest list of pods
     pub(super) effects: Vec<Effect>,
     gone: Gone,
+}
+
+/// A write of wanted instances that is not settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Write {
+    pub(super) retry: Retry,
+    /// The version that a write demanded of which nobody knows what became: it may arrive as long as the
+    /// `GpuNode` has that version.
+    pub(super) late: Option<u64>,
 }
 
 /// When to try something again that has not been answered with success.
@@ -87,7 +96,7 @@ impl Cache {
     pub(super) fn tick(&mut self, now_ms: u64) -> bool {
         let Some(live) = &mut self.live else { return false };
         live.now_ms = now_ms;
-        let due = |(node, retry): (&Arc<str>, &Retry)| retry.is_due(now_ms).then(|| node.clone());
+        let due = |(node, write): (&Arc<str>, &Write)| write.retry.is_due(now_ms).then(|| node.clone());
         let due: Vec<Arc<str>> = live.writes.iter().filter_map(due).collect();
         for node in due {
             self.want(&node);
@@ -102,7 +111,7 @@ impl Cache {
         match answer {
             Answer::Bind { uid, outcome } => self.bind_answered(&uid, outcome),
             Answer::ReadPod { pod, uid, found } => self.pod_read(&pod, &uid, found),
-            Answer::WriteWanted { node, outcome } => self.wanted_written(&node, &outcome),
+            Answer::WriteWanted { node, revision, outcome } => self.wanted_written(&node, revision, &outcome),
         }
     }
 

@@ -7,47 +7,63 @@ use std::sync::Arc;
 
 use super::apply::Cache;
 use super::effect::{Effect, Wanted, Written};
-use super::live::Retry;
+use super::live::{Retry, Write};
 use crate::model::{Device, GpuReport, InstanceReport, Node, Pod, PodKey};
 
 impl Cache {
-    /// Asks for a write where a node's `GpuNode` does not want what the model wants.
+    /// Asks for a write where a node's `GpuNode` does not want what the model wants, or where an earlier write
+    /// may still arrive: then any write makes that one impossible.
     pub(super) fn want(&mut self, name: &Arc<str>) {
         let Some(live) = &mut self.live else { return };
-        let (Some(report), Some(node), Some(_)) =
+        let (Some(report), Some(node), Some(fence)) =
             (self.reports.get(name), self.cluster.get(name), &live.fence)
         else {
             return;
         };
-        let is_waiting = live.writes.get(name).is_some_and(|retry| !retry.is_due(live.now_ms));
+        let write = live.writes.get(name).copied();
+        let late = write.and_then(|write| write.late).filter(|late| report.revision <= *late);
         let instances = wanted(node, report);
-        if instances.iter().map(place).eq(report.wanted.iter().map(reported_place)) {
-            if !matches!(live.writes.get(name), Some(Retry::Underway)) {
+        let is_wanted = instances.iter().map(place).eq(report.wanted.iter().map(reported_place));
+        match write {
+            Some(Write { retry: Retry::Underway, .. }) => return,
+            _ if is_wanted && late.is_none() => {
                 live.writes.remove(name);
+                return;
             }
-            return;
+            Some(Write { retry, .. }) if !retry.is_due(live.now_ms) => return,
+            Some(_) | None => {}
         }
-        if is_waiting {
-            return;
-        }
-        live.writes.insert(name.clone(), Retry::Underway);
-        live.effects.push(Effect::WriteWanted { node: name.clone(), revision: report.revision, instances });
+        live.writes.insert(name.clone(), Write { retry: Retry::Underway, late });
+        live.effects.push(Effect::WriteWanted {
+            node: name.clone(),
+            revision: report.revision,
+            instances,
+            fence: late.map(|late| fence.annotation(late)),
+        });
     }
 
-    pub(super) fn wanted_written(&mut self, node: &Arc<str>, outcome: &Written) -> bool {
+    pub(super) fn wanted_written(&mut self, node: &Arc<str>, revision: u64, outcome: &Written) -> bool {
+        let is_newer = self.reports.get(node).is_some_and(|report| report.revision > revision);
         let Some(live) = &mut self.live else { return false };
-        let retry = match outcome {
-            Written::Done => Retry::At(live.now_ms),
+        let late = live.writes.get(node).and_then(|write| write.late);
+        let write = match outcome {
+            Written::Done => Write { retry: Retry::At(live.now_ms), late: None },
+            Written::Conflict if is_newer => Write { retry: Retry::At(live.now_ms), late },
             // Whatever went wrong: the watch, or the next try, shows what is there now.
-            Written::Conflict | Written::Gone | Written::Refused(_) | Written::Unknown => {
-                Retry::after(live.now_ms)
+            Written::Conflict | Written::Gone | Written::Refused(_) => {
+                Write { retry: Retry::after(live.now_ms), late }
             }
+            Written::Unknown => Write { retry: Retry::after(live.now_ms), late: late.max(Some(revision)) },
         };
-        live.writes.insert(node.clone(), retry);
-        if *outcome == Written::Done {
-            self.want(node);
-        }
+        live.writes.insert(node.clone(), write);
+        self.want(node);
+        self.prepare(node);
         false
+    }
+
+    /// Whether nothing is on its way that changes what is wanted on a node.
+    pub(super) fn is_settled(&self, node: &str) -> bool {
+        self.live.as_ref().is_none_or(|live| !live.writes.contains_key(node))
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) struct Election {
     /// Beside a kube-scheduler that renews the Lease: the host name with which its identity begins.
     pub(super) follows: Option<String>,
     seen: Option<Seen>,
+    looked_ms: Option<u64>, // the last look that was answered
 }
 
 /// A state of the Lease and since when it is unchanged.
@@ -37,6 +38,8 @@ pub(super) struct Election {
 struct Seen {
     version: String,
     since_ms: u64,
+    /// When an older version was last seen: it was renewed after that.
+    renewed_after_ms: Option<u64>,
 }
 
 /// What a look at the Lease said.
@@ -58,7 +61,17 @@ impl Election {
         name: String,
         identity: Arc<str>,
     ) -> Self {
-        Self { access, clock, namespace, name, identity, duration_s: 6, follows: None, seen: None }
+        Self {
+            access,
+            clock,
+            namespace,
+            name,
+            identity,
+            duration_s: 6,
+            follows: None,
+            seen: None,
+            looked_ms: None,
+        }
     }
 
     fn path(&self) -> String {
@@ -88,11 +101,12 @@ impl Election {
         let holder = spec.holder_identity.clone().unwrap_or_default();
         let version = lease.metadata.resource_version.clone().unwrap_or_default();
         if self.seen.as_ref().is_none_or(|seen| seen.version != version) {
-            // Renewed before the answer came, maybe after the question: others may believe for a whole duration
-            // after that. Who follows asks how long to believe, and has to take the earlier moment.
-            let since_ms = if self.follows.is_some() { asked_ms } else { self.clock.now_ms() };
-            self.seen = Some(Seen { version, since_ms });
+            // Renewed before the answer came, maybe after the question: its holder may believe for a whole
+            // duration after that. Who believes as another's follower has to take the earliest moment.
+            let renewed_after_ms = self.seen.as_ref().and(self.looked_ms);
+            self.seen = Some(Seen { version, since_ms: self.clock.now_ms(), renewed_after_ms });
         }
+        self.looked_ms = Some(asked_ms);
         let unchanged_ms = self.seen.as_ref().map_or(0, |seen| asked_ms.saturating_sub(seen.since_ms));
         let duration_ms = u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0) * 1000;
         let is_expired = holder.is_empty() || unchanged_ms > duration_ms;
@@ -100,12 +114,14 @@ impl Election {
         if let Some(host) = &self.follows {
             // kube-scheduler writes HOST_RANDOM; the host is the pod that both containers share.
             let is_own = holder.split('_').next() == Some(host);
-            let since_ms = self.seen.as_ref().map_or(asked_ms, |seen| seen.since_ms);
-            return if is_own && !is_expired {
-                let fence = Fence { term, identity: self.identity.clone() };
-                Standing::Leads { fence, until_ms: since_ms + duration_ms }
-            } else {
-                Standing::Follows
+            let renewed_after_ms = self.seen.as_ref().and_then(|seen| seen.renewed_after_ms);
+            return match renewed_after_ms.filter(|_| is_own && !is_expired) {
+                Some(renewed_after_ms) => {
+                    let fence = Fence { term, identity: self.identity.clone() };
+                    Standing::Leads { fence, until_ms: renewed_after_ms + duration_ms }
+                }
+                // Also a Lease that nobody has renewed since the first look: how old it is, nobody knows.
+                None => Standing::Follows,
             };
         }
         if holder == *self.identity {

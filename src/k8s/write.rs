@@ -71,9 +71,9 @@ impl Writer {
                 let found = self.read_pod(&pod, &uid, revision, fence.as_deref()).await;
                 Answer::ReadPod { pod, uid, found }
             }
-            Effect::WriteWanted { node, revision, instances } => {
-                let outcome = self.write_wanted(&node, revision, &instances).await?;
-                Answer::WriteWanted { node, outcome }
+            Effect::WriteWanted { node, revision, instances, fence } => {
+                let outcome = self.write_wanted(&node, revision, &instances, fence.as_deref()).await?;
+                Answer::WriteWanted { node, revision, outcome }
             }
             Effect::Bound { .. } | Effect::Waiting(..) => return Ok(()), // not for the world
         };
@@ -145,6 +145,7 @@ impl Writer {
         node: &str,
         revision: u64,
         instances: &[Wanted],
+        fence: Option<&str>,
     ) -> Result<Written, Stopped> {
         if !self.leadership.holds() {
             return Ok(Written::Refused("this replica does not lead any more".to_owned()));
@@ -153,7 +154,10 @@ impl Writer {
         let mut body =
             json!({ "spec": { "instances": instances.iter().map(wanted_form).collect::<Vec<_>>() } });
         if revision > 0 {
-            body["metadata"] = json!({ "resourceVersion": revision.to_string() });
+            body["metadata"]["resourceVersion"] = json!(revision.to_string());
+        }
+        if let Some(fence) = fence {
+            body["metadata"]["annotations"] = json!({ FENCE_ANNOTATION: fence });
         }
         let reply = self.access.merge(&path, &body).await;
         let (object, outcome) = match reply {

@@ -67,7 +67,7 @@ pub(crate) struct Request {
 pub(crate) enum Then {
     Bound { uid: Arc<str> },
     Read { pod: PodKey, uid: Arc<str>, is_fence: bool },
-    Wrote { node: Arc<str>, before: Option<Written> },
+    Wrote { node: Arc<str>, revision: u64, before: Option<Written> },
     Fenced { takeover: u32, key: PodKey, uid: Arc<str>, number: u64 },
     Lease { asked: u64 },
     LeaseWritten { asked: u64, term: u64 },
@@ -187,9 +187,9 @@ impl World {
                     };
                     self.request(replica, call, then);
                 }
-                Effect::WriteWanted { node, revision, instances } => {
-                    let then = Then::Wrote { node: node.clone(), before: None };
-                    self.request(replica, Call::PatchSpec { node, revision, instances }, then);
+                Effect::WriteWanted { node, revision, instances, fence } => {
+                    let then = Then::Wrote { node: node.clone(), revision, before: None };
+                    self.request(replica, Call::PatchSpec { node, revision, instances, fence }, then);
                 }
                 Effect::Bound { uid, result } => self.bound(replica, &uid, result),
                 Effect::Waiting(key, pod) => {
@@ -229,17 +229,18 @@ impl World {
                 };
                 self.answered(replica, Answer::ReadPod { pod, uid, found });
             }
-            Then::Wrote { node, before } => {
+            Then::Wrote { node, revision, before } => {
                 let outcome = written(&reply);
                 if before.is_none() && outcome != Written::Done {
-                    let then = Then::Wrote { node: node.clone(), before: Some(outcome) };
+                    let then = Then::Wrote { node: node.clone(), revision, before: Some(outcome) };
                     self.request(replica, Call::GetGpuNode(node), then);
                     return;
                 }
                 if let Reply::Object(report) = reply {
                     self.apply(replica, report);
                 }
-                self.answered(replica, Answer::WriteWanted { node, outcome: before.unwrap_or(outcome) });
+                let outcome = before.unwrap_or(outcome);
+                self.answered(replica, Answer::WriteWanted { node, revision, outcome });
             }
             Then::Fenced { takeover, key, uid, number } => {
                 self.fenced(replica, takeover, key, uid, number, reply);

@@ -104,6 +104,7 @@ pub(crate) fn wants_its_pods(server: &Server, name: &Arc<str>) -> Result<(), Str
         let devices = pod.placement.iter().flat_map(|placement| &placement.devices);
         expected.extend(devices.map(|device| Wanted {
             pod: pod.key.clone(),
+            uid: pod.uid.clone(),
             device: Device { container: "".into(), ..device.clone() },
         }));
     }
@@ -111,6 +112,7 @@ pub(crate) fn wants_its_pods(server: &Server, name: &Arc<str>) -> Result<(), Str
     let Some(report) = server.reports.get(name) else { return Ok(()) };
     let wanted = report.wanted.iter().map(|(gpu, wanted)| Wanted {
         pod: wanted.pod.clone().expect("everything is wanted for a pod"),
+        uid: wanted.pod_uid.clone().expect("everything is wanted for a pod"),
         device: Device {
             container: "".into(),
             gpu: *gpu,

@@ -46,6 +46,8 @@ pub(crate) enum Call {
         node: Arc<str>,
         revision: u64,
         instances: Vec<Wanted>,
+        /// An annotation, which no earlier write has written: the object changes in any case.
+        fence: Option<String>,
     },
     GetGpuNode(Arc<str>),
     List(ResetKind),
@@ -182,7 +184,9 @@ impl Server {
             Call::GetPod(key) => {
                 self.pods.get(key).map_or(Reply::NotFound, |pod| Reply::Object(self.pod_event(pod)))
             }
-            Call::PatchSpec { node, revision, instances } => self.patch(node, *revision, instances),
+            Call::PatchSpec { node, revision, instances, fence } => {
+                self.patch(node, *revision, instances, fence.is_some())
+            }
             Call::GetGpuNode(node) => self.reports.get(node).map_or(Reply::NotFound, |report| {
                 Reply::Object(Event::Report(node.clone(), Some(report.clone())))
             }),
@@ -233,19 +237,19 @@ impl Server {
         Reply::Object(self.put_pod(Pod { version, ..Pod::clone(&pod) }))
     }
 
-    fn patch(&mut self, node: &Arc<str>, revision: u64, instances: &[Wanted]) -> Reply {
+    fn patch(&mut self, node: &Arc<str>, revision: u64, instances: &[Wanted], is_fencing: bool) -> Reply {
         let Some(report) = self.reports.get(node) else { return Reply::NotFound };
         if revision > 0 && report.revision != revision {
             return Reply::Conflict;
         }
         let form = |wanted: &Wanted| {
             let (uuid, profile) = (None, wanted.device.profile.clone());
-            let instance =
-                InstanceReport { uuid, profile, start: wanted.device.start, pod: Some(wanted.pod.clone()) };
+            let (pod, pod_uid) = (Some(wanted.pod.clone()), Some(wanted.uid.clone()));
+            let instance = InstanceReport { uuid, profile, start: wanted.device.start, pod, pod_uid };
             (wanted.device.gpu, instance)
         };
         let wanted: Vec<(u16, InstanceReport)> = instances.iter().map(form).collect();
-        if report.wanted == wanted {
+        if report.wanted == wanted && !is_fencing {
             return Reply::Object(Event::Report(node.clone(), Some(report.clone())));
         }
         let report = GpuReport { wanted, ..GpuReport::clone(report) };
