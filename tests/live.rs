@@ -1,76 +1,22 @@
 //! Tangram on a live cluster: a real kube-scheduler asks it, and what becomes of
 //! pods is read from the API server and checked by rules alone.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 #[path = "common/plane/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "each test file uses what it needs of the harness")]
 mod plane;
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use plane::agent::{AgentDouble, Manner};
+use plane::crowd::{LIMIT, agrees, condition, for_tangram, tangram_on};
 use plane::truth::{devices, key};
 use plane::workload::{many_nodes, many_pods};
-use plane::{Plane, Scheduler, Tangram, fake_node, pod, wait_until};
-use serde_json::{Value, json};
-use tangram::cache::Cache;
-use tangram::config::Config;
-use tangram::model::Policy;
-use tangram::solver::{Query, Scores, best};
-use tangram::wire::{Dialect, cluster_events};
-
-/// Longer than anything takes that a test waits for, on a machine with all its cores taken.
-const LIMIT: Duration = Duration::from_mins(3);
-
-/// The configuration that users are given for a scheduler with Tangram beside it.
-const SECONDARY: &str = include_str!("../scheduler-config/secondary.yaml");
-
-/// Tangram alone on a plane, with more configuration if wanted.
-async fn tangram(plane: &Plane, more: &Value) -> Tangram {
-    let mut kubernetes = json!({ "leaderElection": { "mode": "none" } });
-    for (key, value) in more.as_object().into_iter().flatten() {
-        kubernetes[key] = value.clone();
-    }
-    let mut tangram =
-        Tangram::live(&plane.kubeconfig(), &json!({ "kubernetes": kubernetes }).to_string(), None).await;
-    tangram.ready().await;
-    tangram
-}
-
-/// A scheduler with the shipped configuration, asking `tangram`.
-async fn scheduler(plane: &Plane, tangram: &Tangram) -> Scheduler {
-    let (shipped, here) = ("http://127.0.0.1:7240", tangram.url());
-    assert!(SECONDARY.contains(shipped));
-    plane.scheduler(&SECONDARY.replace(shipped, &here)).await
-}
+use plane::{Plane, fake_node, pod, wait_until};
+use serde_json::json;
 
 /// A pod for the scheduler `tangram`.
 fn ours(name: &str, requests: &[(&str, &str)]) -> Pod {
-    with_scheduler(pod(name, requests))
-}
-
-fn with_scheduler(mut pod: Pod) -> Pod {
-    pod.spec.as_mut().unwrap().scheduler_name = Some("tangram".to_owned());
-    pod
-}
-
-fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a str> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    conditions.iter().find(|condition| condition.type_ == kind)?.message.as_deref()
-}
-
-/// Waits until the model agrees with the API server.
-async fn agrees(tangram: &Tangram) {
-    let same = async || {
-        let answer = tangram.get("/debug/compare").await;
-        let compared: Value = serde_json::from_str(&answer.body).ok()?;
-        (compared["differences"] == json!([])).then_some(())
-    };
-    wait_until("the model agrees with the API server", LIMIT, same).await;
+    for_tangram(pod(name, requests))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,10 +25,10 @@ async fn five_hundred_pods_of_all_kinds_on_two_hundred_nodes() {
     plane.define_gpunodes().await;
     plane.add_nodes(&many_nodes(11, 200)).await;
     let _agents = AgentDouble::start(plane.client());
-    let tangram = tangram(&plane, &json!({})).await;
-    let _scheduler = scheduler(&plane, &tangram).await;
+    let tangram = tangram_on(&plane.kubeconfig(), &json!({})).await;
+    let _scheduler = plane.scheduler_for(&tangram).await;
 
-    let pods: Vec<Pod> = many_pods(12, 500).into_iter().map(with_scheduler).collect();
+    let pods: Vec<Pod> = many_pods(12, 500).into_iter().map(for_tangram).collect();
     plane.add_pods(&pods).await;
     // Every pod is bound, or refused by the scheduler and told by Tangram why.
     let is_settled = |pod: &Pod| {
@@ -104,15 +50,8 @@ async fn five_hundred_pods_of_all_kinds_on_two_hundred_nodes() {
     assert!(truth.bound().filter(|(pod, _)| !devices(pod).is_empty()).count() >= 50);
 
     // The pending ones really fit nowhere, and what they are told is a reason of Tangram's.
-    let scores = Arc::new(Scores::prior());
-    let mut cache = Cache::new(scores.clone(), Policy::Pack, usize::MAX);
-    let dialect = Dialect { is_live: true, ..Config::default().dialect() };
-    let file = std::fs::File::open(plane.capture().await).unwrap();
-    cluster_events(file, &dialect, |event| drop(cache.apply(event))).unwrap();
+    assert_eq!(plane.stuck(&truth).await, Vec::<String>::new());
     for pod in truth.pending() {
-        let known = cache.pods().find(|known| known.key.to_string() == key(pod)).unwrap();
-        let query = Query::new(cache.cluster(), &scores, &known.request, Policy::Pack);
-        assert_eq!(best(cache.cluster(), known, &query), None, "{} would fit", key(pod));
         let (scheduler, own) =
             (condition(pod, "PodScheduled").unwrap(), condition(pod, "tangram.gpu/Nominated").unwrap());
         assert!(scheduler.starts_with("0/200 nodes are available"), "{scheduler}");
@@ -135,8 +74,8 @@ async fn a_bind_waits_for_the_gpu_instance_and_gives_up_cleanly() {
     ];
     plane.add_node(&fake_node("n-a", &labels, &[], &[])).await;
     let agents = AgentDouble::start(plane.client());
-    let tangram = tangram(&plane, &json!({ "instanceTimeoutSeconds": 2 })).await;
-    let _scheduler = scheduler(&plane, &tangram).await;
+    let tangram = tangram_on(&plane.kubeconfig(), &json!({ "instanceTimeoutSeconds": 2 })).await;
+    let _scheduler = plane.scheduler_for(&tangram).await;
 
     plane.add_pod(&ours("first", &[("tangram.gpu/mig-3g.40gb", "1")])).await;
     assert_eq!(plane.node_of("first").await, "n-a");
@@ -178,7 +117,7 @@ async fn nominations_hold_together_and_follow_the_cluster() {
     let plane = Plane::start().await;
     let labels = [("nvidia.com/gpu.product", "NVIDIA-L40S"), ("nvidia.com/gpu.count", "4")];
     plane.add_node(&fake_node("n-a", &labels, &[("nvidia.com/gpu", "4")], &[])).await;
-    let tangram = tangram(&plane, &json!({})).await;
+    let tangram = tangram_on(&plane.kubeconfig(), &json!({})).await;
     let nominated = async |name: &str, expected: Option<&str>| {
         let pod = async || {
             let pod = plane.pod(name).await;
@@ -243,8 +182,8 @@ async fn a_pod_of_high_priority_gets_room_for_its_instance() {
         plane.add_node(&fake_node(name, &labels, &[], &[])).await;
     }
     let _agents = AgentDouble::start(plane.client());
-    let tangram = tangram(&plane, &json!({})).await;
-    let _scheduler = scheduler(&plane, &tangram).await;
+    let tangram = tangram_on(&plane.kubeconfig(), &json!({})).await;
+    let _scheduler = plane.scheduler_for(&tangram).await;
     // Fourteen small pods fill both nodes; on one of them a budget forbids to evict any.
     for number in 0..14 {
         let mut small = ours(&format!("small-{number}"), &[("tangram.gpu/mig-1g.10gb", "1")]);

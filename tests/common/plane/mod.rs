@@ -17,6 +17,7 @@ pub(crate) mod ask;
 mod binaries;
 pub(crate) mod certificates;
 pub(crate) mod controllers;
+pub(crate) mod crowd;
 pub(crate) mod dice;
 mod follow;
 pub(crate) mod link;
@@ -39,7 +40,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams, TypeMeta};
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -201,6 +202,13 @@ impl Plane {
     async fn try_capture(&self) -> Result<PathBuf> {
         let mut items = self.list::<Node>().await?;
         items.append(&mut self.list::<Pod>().await?);
+        // Where the kind is not defined there are none.
+        let reports = agent::gpu_nodes(self.client()).list(&ListParams::default()).await;
+        for mut report in reports.map(|reports| reports.items).unwrap_or_default() {
+            report.types =
+                Some(TypeMeta { api_version: "tangram.gpu/v1alpha1".into(), kind: "GpuNode".into() });
+            items.push(serde_json::to_value(report)?);
+        }
         let list = json!({ "apiVersion": "v1", "kind": "List", "metadata": {}, "items": items });
         let path = self.dir.path().join("cluster.json");
         fs::write(&path, list.to_string())?;
