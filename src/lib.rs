@@ -6,8 +6,9 @@
 //!
 //! ```text
 //!  cluster file --> wire --events--> owner[cache] --snapshots--> http[extender, plan] <--> kube-scheduler
-//!                                      ^                              |
-//!                                      '------- bind, delete ---------'
+//!                                    ^    |   ^                       |
+//!  API server <--> k8s -----events---'    |   '------- bind, delete --'
+//!                   ^---------effects-----'
 //! ```
 //!
 //! # Where things are, bottom first
@@ -18,11 +19,14 @@
 //! | [`mig`] | GPU models, profiles, legal placements, occupancies |
 //! | [`model`] | cluster, nodes, pods, requests: plain data |
 //! | [`solver`] | fit, cost, placement, reasons; the independent checker |
-//! | [`plan`], [`preempt`], [`cache`] | dry run; victims; events applied to the model |
+//! | [`plan`], [`preempt`], [`cache`] | dry run; victims; events applied to the model, binds under way |
+//! | [`nominate`] | which node each waiting pod should be tried on first |
 //! | [`wire`] | every serialised form |
 //! | [`extender`] | the extender's answers on one snapshot |
 //! | [`sim`] | generated clusters for benches and tests |
-//! | [`owner`], [`http`], [`config`], [`mod@serve`], [`cli`] | the shells: task, routes, file, process, commands |
+//! | [`owner`], [`metrics`], [`http`], [`config`] | the shells: task, counters, routes, file |
+//! | [`k8s`], [`tls`] | a live cluster: watches, leadership, writes; certificates |
+//! | [`mod@serve`], [`cli`] | process, commands |
 //!
 //! A module may name those above it in this table only, and everything up to `sim` is pure: no tokio, files,
 //! sockets, environment, threads, clocks or randomness; `tests/architecture.rs` holds both.
@@ -33,6 +37,8 @@
 //!   nothing with the solver, and claims that contradict each other close the GPU.
 //! * filter and prioritize take no lock that a writer holds, do no I/O and have no effect on placement.
 //! * Equal inputs give equal answers, byte for byte; texts for kube-scheduler hold no number that moves.
+//! * A write to the API server demands the version it was decided on; an answer that did not come is neither
+//!   yes nor no.
 //! * Bad input is answered in the protocol's own form and changes nothing.
 //!
 //! Absent on purpose: a database (the API server is the only durable store), a lock around the model, a

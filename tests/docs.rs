@@ -7,7 +7,7 @@
 mod http;
 
 use http::Server;
-use tangram::config::Config;
+use tangram::config::{Config, Election, Kubernetes};
 use tangram::serve::EXAMPLE;
 
 const README: &str = include_str!("../README.md");
@@ -53,6 +53,39 @@ fn every_key_of_the_configuration_is_documented_with_its_default() {
         ("log.format".to_owned(), "`text`".to_owned()),
         ("log.level".to_owned(), format!("`{}`", config.log.level)),
     ];
+    let none = "none".to_owned();
+    for key in ["tls.certFile", "tls.keyFile", "tls.clientCaFile", "probeListen"] {
+        rows.push((key.to_owned(), none.clone()));
+    }
+    let Kubernetes {
+        schedulers,
+        model_age_max_seconds,
+        instance_timeout_seconds,
+        request_timeout_seconds,
+        leader_election,
+        nominator,
+        preemption,
+        events,
+        scheduler_config_file,
+    } = config.kubernetes;
+    assert_eq!((leader_election.mode, scheduler_config_file), (Election::Own, None));
+    let kubernetes = [
+        ("schedulers", format!("`[{}]`", schedulers.join(", "))),
+        ("modelAgeMaxSeconds", model_age_max_seconds.to_string()),
+        ("instanceTimeoutSeconds", instance_timeout_seconds.to_string()),
+        ("requestTimeoutSeconds", request_timeout_seconds.to_string()),
+        ("leaderElection.mode", "`own`".to_owned()),
+        ("leaderElection.leaseName", format!("`{}`", leader_election.lease_name)),
+        ("leaderElection.leaseNamespace", leader_election.lease_namespace.unwrap_or(none.clone())),
+        ("leaderElection.leaseDurationSeconds", leader_election.lease_duration_seconds.to_string()),
+        ("leaderElection.identity", leader_election.identity.unwrap_or(none.clone())),
+        ("nominator.enabled", nominator.enabled.to_string()),
+        ("preemption.enabled", preemption.enabled.to_string()),
+        ("preemption.evictionsPerMinute", preemption.evictions_per_minute.to_string()),
+        ("events.enabled", events.enabled.to_string()),
+        ("schedulerConfigFile", none),
+    ];
+    rows.extend(kubernetes.map(|(key, value)| (format!("kubernetes.{key}"), value)));
     rows.extend(
         limits.as_object().unwrap().iter().map(|(key, value)| (format!("limits.{key}"), value.to_string())),
     );
