@@ -45,6 +45,8 @@ Examples:
   tangram serve                                     the extender on a built-in example cluster
   kubectl get nodes,pods -A -o json > cluster.json
   tangram serve --cluster cluster.json              the extender on a copy of yours
+  tangram serve --kubeconfig ~/.kube/config         the extender on your live cluster
+  tangram scheduler-config --cluster cluster.json   what your kube-scheduler needs to ask it
   tangram plan -f pods.yaml --cluster cluster.json  would these pods fit, and where?";
 
 #[derive(Debug, Subcommand)]
