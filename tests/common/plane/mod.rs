@@ -20,6 +20,7 @@ pub(crate) mod controllers;
 pub(crate) mod crowd;
 pub(crate) mod dice;
 mod follow;
+pub(crate) mod install;
 pub(crate) mod link;
 mod objects;
 mod process;
