@@ -7,12 +7,10 @@
 #[expect(dead_code, unused_imports, reason = "each test file uses what it needs of the harness")]
 mod plane;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ListParams};
 use plane::agent::{AgentDouble, Manner, gpu_nodes};
 use plane::ask::{ask, call};
 use plane::install::{LEASES, NAMESPACE, Shape, lease};
@@ -59,6 +57,10 @@ async fn cluster(shape: Shape) -> (Plane, User, AgentDouble) {
     plane.add_node(&fake_node("n-a", &labels, &[], &[])).await;
     let agent = plane.service_account_token(NAMESPACE, "tangram-agent", BoundTo::Node("n-a")).await;
     let agents = AgentDouble::start(agent.client);
+    let reports = gpu_nodes(plane.client());
+    let reported =
+        async || reports.get_opt("n-a").await.unwrap()?.data["status"]["gpus"][3].is_object().then_some(());
+    wait_until("the agent reports", LIMIT, reported).await;
     let tangram = plane.tangram_account().await;
     (plane, tangram, agents)
 }
@@ -138,19 +140,11 @@ async fn is_refused_by(plane: &Plane, tangram: &Tangram, name: &str) {
     assert!(error.contains("Tangram is not ready: this replica does not lead"), "{error}");
 }
 
-/// No two pods hold the same slice: every pod of these tests has one of one slice.
+/// So many pods are bound, and no two of them hold one slice.
 async fn nothing_is_held_twice(plane: &Plane, bound: usize) {
-    let pods = Api::<Pod>::all(plane.client()).list(&ListParams::default()).await.unwrap().items;
-    let placements = pods.iter().filter_map(|pod| pod.metadata.annotations.as_ref()?.get(PLACEMENT));
-    let mut held = BTreeSet::new();
-    for placement in placements {
-        let placement: Value = serde_json::from_str(placement).unwrap();
-        for device in placement["devices"].as_array().unwrap() {
-            let slice = (device["gpu"].as_u64().unwrap(), device["start"].as_u64().unwrap());
-            assert!(held.insert(slice), "{slice:?} is held twice");
-        }
-    }
-    assert_eq!(held.len(), bound);
+    let truth = plane.truth().await;
+    assert_eq!(truth.violations(), Vec::<String>::new());
+    assert_eq!(truth.bound().count(), bound);
 }
 
 async fn model_is_true(tangram: &Tangram) {
