@@ -178,7 +178,7 @@ async fn another_replica_answers_within_ten_seconds_of_a_kill_and_sooner_after_a
     wait_until("the one that was killed waits to lead", LIMIT, listed).await;
     let (first, second) = replicas.split_at_mut(1);
     let told = Instant::now();
-    let (_, took) = tokio::join!(second[0].stop(), async {
+    let ((), took) = tokio::join!(second[0].stop(), async {
         first[0].ready().await;
         told.elapsed()
     });

@@ -1,6 +1,8 @@
 //! The admission policies as they are shipped, in a real API server: every case of `deploy/policies/README.md`,
 //! asked by the one it is about, with the words of the refusal.
 
+#![expect(clippy::panic, reason = "a test that cannot go on fails")]
+
 #[path = "common/plane/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "each test file uses what it needs of the harness")]
 mod plane;
@@ -230,28 +232,26 @@ async fn agents_write_what_is_of_their_node_and_tangram_what_it_wants_there() {
     };
     let gpunode = |spec: Value| json!({ "apiVersion": "tangram.gpu/v1alpha1", "kind": "GpuNode", "metadata": { "name": "n1" }, "spec": spec });
     let make = |user, spec| Request(user, "POST", GPUNODES.to_owned(), gpunode(spec));
-    let of_agent = |field: &str| format!("GpuNode n1: {field} is written only by");
-    let mut is_made = false;
-    for field in ["the object", "status"] {
-        let ask = |user| match is_made {
-            false => make(user, json!({})),
-            true => Request(user, "PATCH", format!("{GPUNODES}/n1/status"), status(7)),
-        };
-        let on_that = format!("{} the agent on that node; this token is bound to", of_agent(field));
-        ask(&two).denied("tangram-gpunode-agent", &format!("{on_that} node n2")).await;
-        ask(&unbound).denied("tangram-gpunode-agent", &format!("{on_that} no node")).await;
-        let not_admin = format!("{} {AGENT}, not by admin", of_agent(field));
-        ask(&admin).denied("tangram-gpunode-agent", &not_admin).await;
-        if !is_made {
-            let why = "GpuNode n1: spec.instances is written only by Tangram, an agent creates the object without it";
-            make(&one, json!({ "instances": [instance(0)] })).denied("tangram-gpunode-agent", why).await;
-            make(&one, json!({ "instances": [] })).allowed().await;
-            Request(&admin, "DELETE", format!("{GPUNODES}/n1"), Value::Null).allowed().await;
-            make(&one, json!({})).allowed().await;
-            is_made = true;
+    let patch = |user, part: &str, body| Request(user, "PATCH", format!("{GPUNODES}/{part}"), body);
+    let refused = async |field: &str, asked: [Request<'_>; 3]| {
+        let only = format!("GpuNode n1: {field} is written only by");
+        let on_that = format!("{only} the agent on that node; this token is bound to");
+        let words = [
+            format!("{on_that} node n2"),
+            format!("{on_that} no node"),
+            format!("{only} {AGENT}, not by admin"),
+        ];
+        for (asked, words) in asked.into_iter().zip(words) {
+            asked.denied("tangram-gpunode-agent", &words).await;
         }
-    }
-    let patch = |user, path: &str, body| Request(user, "PATCH", format!("{GPUNODES}/{path}"), body);
+    };
+    refused("the object", [&two, &unbound, &admin].map(|user| make(user, json!({})))).await;
+    let why = "GpuNode n1: spec.instances is written only by Tangram, an agent creates the object without it";
+    make(&one, json!({ "instances": [instance(0)] })).denied("tangram-gpunode-agent", why).await;
+    make(&one, json!({ "instances": [] })).allowed().await;
+    Request(&admin, "DELETE", format!("{GPUNODES}/n1"), Value::Null).allowed().await;
+    make(&one, json!({})).allowed().await;
+    refused("status", [&two, &unbound, &admin].map(|user| patch(user, "n1/status", status(7)))).await;
     patch(&one, "n1/status", status(1)).allowed().await;
 
     // Each part has its own way, and takes nothing of the other with it.

@@ -35,7 +35,7 @@ pub(crate) mod workload;
 use std::ffi::OsString;
 use std::fmt::Debug;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
