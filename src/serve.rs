@@ -77,10 +77,25 @@ pub enum Source {
     Live(Access),
 }
 
+/// The main listener.
+enum Front {
+    Plain(TcpListener),
+    Tls(TlsListener),
+}
+
 /// Serves until SIGINT or SIGTERM.
 pub async fn serve(config: Config, scores: Arc<Scores>, source: Source) -> anyhow::Result<()> {
     let listener = bind(config.listen).await?;
     let address = listener.local_addr()?;
+    // What can fail fails before this replica asks to lead.
+    let front = match &config.tls {
+        None => Front::Plain(listener),
+        Some(tls) => Front::Tls(TlsListener::start(listener, tls)?),
+    };
+    let probes = match config.probe_listen {
+        None => None,
+        Some(address) => Some(bind(address).await?),
+    };
     let metrics = Arc::new(Metrics::default());
     let policy = config.policy.into();
     let (stop, told) = watch::channel(false);
@@ -121,12 +136,13 @@ pub async fn serve(config: Config, scores: Arc<Scores>, source: Source) -> anyho
         warn!(%error, %address, "Standard output is gone; serving all the same.");
     }
     let mut servers = JoinSet::new();
-    if let Some(probes) = config.probe_listen {
-        servers.spawn(run(plain(bind(probes).await?), http::probes(app.clone()), told.clone()));
+    if let Some(probes) = probes {
+        info!(address = %probes.local_addr()?, "Probes and metrics are answered here too.");
+        servers.spawn(run(plain(probes), http::probes(app.clone()), told.clone()));
     }
-    match &config.tls {
-        None => servers.spawn(run(plain(listener), router(app), told)),
-        Some(tls) => servers.spawn(run(TlsListener::start(listener, tls)?, router(app), told)),
+    match front {
+        Front::Plain(listener) => servers.spawn(run(plain(listener), router(app), told)),
+        Front::Tls(listener) => servers.spawn(run(listener, router(app), told)),
     };
     let stopped = stopped(stop);
     tokio::pin!(stopped);

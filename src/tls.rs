@@ -52,8 +52,8 @@ impl TlsListener {
             None => builder.with_no_client_auth(),
             Some(path) => {
                 let mut roots = RootCertStore::empty();
-                for authority in certificates(path)? {
-                    roots.add(authority).with_context(|| path.display().to_string())?;
+                for authority in certificates("tls.clientCaFile", path)? {
+                    roots.add(authority).with_context(|| format!("tls.clientCaFile {}", path.display()))?;
                 }
                 let verifier =
                     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
@@ -147,7 +147,7 @@ async fn reload(tls: Tls, certificate: Arc<Certificate>) {
 }
 
 fn load(tls: &Tls) -> anyhow::Result<CertifiedKey> {
-    let chain = certificates(&tls.cert_file)?;
+    let chain = certificates("tls.certFile", &tls.cert_file)?;
     let key = PrivateKeyDer::from_pem_file(&tls.key_file)
         .with_context(|| format!("tls.keyFile {}", tls.key_file.display()))?;
     CertifiedKey::from_der(chain, key, &ring::default_provider()).with_context(|| {
@@ -155,9 +155,10 @@ fn load(tls: &Tls) -> anyhow::Result<CertifiedKey> {
     })
 }
 
-fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+/// The certificates of a file that the configuration names under `key`.
+fn certificates(key: &str, path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let chain = read.with_context(|| format!("certificates in {}", path.display()))?;
-    ensure!(!chain.is_empty(), "{} holds no certificate", path.display());
+    let chain = read.with_context(|| format!("{key} {}", path.display()))?;
+    ensure!(!chain.is_empty(), "{key} {} holds no certificate", path.display());
     Ok(chain)
 }

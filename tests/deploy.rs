@@ -12,6 +12,8 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
+use tangram::config::{Config, Election};
+use tangram::k8s::rights::{self, Right};
 
 /// Namespace of everything that has one, in the files.
 const NAMESPACE: &str = "tangram-system";
@@ -23,60 +25,20 @@ const SHAPES: [(&str, &[&str]); 3] = [
     ("extender-cert-manager", &["shape=extender", "tls.certManager=true"]),
 ];
 
-/// One right: API group, resource, verbs, and the objects' names if not all.
-type Right = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
+/// Overlays.
+const ALL: &[&str] = &["secondary", "extender", "extender-cert-manager"];
+const OWN: &[&str] = &["extender", "extender-cert-manager"];
+const BESIDE: &[&str] = &["secondary"];
 
-/// Every role of `deploy/rbac`, the overlays that have it, and what it allows. A role that is not here, or another
-/// right, fails.
-const RIGHTS: [(&str, &[&str], &[Right]); 6] = [
-    (
-        "ClusterRole tangram",
-        &["secondary", "extender", "extender-cert-manager"],
-        &[
-            ("", "nodes", &["list", "watch"], &[]),
-            ("", "pods", &["get", "list", "patch", "watch"], &[]),
-            ("", "pods/binding", &["create"], &[]),
-            ("", "pods/eviction", &["create"], &[]),
-            ("", "pods/status", &["patch"], &[]),
-            ("events.k8s.io", "events", &["create", "patch"], &[]),
-            ("policy", "poddisruptionbudgets", &["list", "watch"], &[]),
-            ("tangram.gpu", "gpunodes", &["get", "list", "patch", "watch"], &[]),
-        ],
-    ),
-    (
-        "Role tangram-leader-election",
-        &["extender", "extender-cert-manager"],
-        &[
-            ("coordination.k8s.io", "leases", &["create"], &[]),
-            ("coordination.k8s.io", "leases", &["get", "update"], &["tangram"]),
-        ],
-    ),
-    (
-        "Role tangram-follow",
-        &["secondary"],
-        &[("coordination.k8s.io", "leases", &["get"], &["tangram-scheduler"])],
-    ),
-    (
-        "Role tangram-kube-scheduler",
-        &["secondary"],
-        &[
-            ("coordination.k8s.io", "leases", &["create"], &[]),
-            ("coordination.k8s.io", "leases", &["get", "update"], &["tangram-scheduler"]),
-        ],
-    ),
-    (
-        "ClusterRole tangram-agent",
-        &["secondary", "extender", "extender-cert-manager"],
-        &[
-            ("tangram.gpu", "gpunodes", &["create", "get", "list", "watch"], &[]),
-            ("tangram.gpu", "gpunodes/status", &["patch", "update"], &[]),
-        ],
-    ),
-    (
-        "Role tangram-agent",
-        &["secondary", "extender", "extender-cert-manager"],
-        &[("coordination.k8s.io", "leases", &["create", "get", "update"], &[])],
-    ),
+/// Every role of `deploy/rbac`, the overlays that have it, and what it allows: of these rights the cluster-wide
+/// ones for a `ClusterRole`, the others for a `Role`. A role that is not here, or another right, fails.
+const ROLES: [(&str, &[&str], &[Right]); 6] = [
+    ("ClusterRole tangram", ALL, rights::SERVE),
+    ("Role tangram-leader-election", OWN, rights::LEASE),
+    ("Role tangram-follow", BESIDE, rights::FOLLOW),
+    ("Role tangram-kube-scheduler", BESIDE, rights::SCHEDULER),
+    ("ClusterRole tangram-agent", ALL, rights::AGENT),
+    ("Role tangram-agent", ALL, rights::AGENT),
 ];
 
 /// Who holds each role: the binding, the role, the service account.
@@ -345,12 +307,15 @@ fn roles_allow_what_the_table_says() {
             found.insert(title, rights);
         }
         let mut wanted = BTreeMap::new();
-        for (title, overlays, rights) in RIGHTS {
+        for (title, overlays, rights) in ROLES {
             if overlays.contains(&overlay) {
-                let rights = rights.iter().map(|(group, resource, verbs, names)| {
-                    (*group, *resource, verbs.to_vec(), names.to_vec())
-                });
-                wanted.insert(title.to_owned(), rights.collect::<Vec<_>>());
+                let is_meant = |right: &&Right| right.is_cluster_wide == title.starts_with("Cluster");
+                let rights = rights.iter().filter(is_meant);
+                let mut rights: Vec<_> = rights
+                    .map(|right| (right.group, right.resource, right.verbs.to_vec(), right.names.to_vec()))
+                    .collect();
+                rights.sort_unstable();
+                wanted.insert(title.to_owned(), rights);
             }
         }
         assert_eq!(found, wanted, "{overlay}");
@@ -500,6 +465,35 @@ fn a_scheduler_finds_tangram_where_its_configuration_says() {
     assert_eq!(own["listen"], format!("0.0.0.0:{port}"));
     assert!(own["tls"]["clientCaFile"].is_string(), "bind is not for everybody");
     assert_eq!(own["kubernetes"]["leaderElection"]["mode"], "own");
+}
+
+#[test]
+fn the_program_reads_every_configuration_that_is_shipped() {
+    let parsed =
+        |origin: &str, text: &str| Config::parse(text).unwrap_or_else(|error| panic!("{origin}: {error:#}"));
+    let shipped = files("deploy").into_iter().filter(|path| path.ends_with("/config.yaml"));
+    let shipped: Vec<String> = shipped.filter(|path| !path.contains("/templates/")).collect();
+    assert!(shipped.len() >= 4, "{shipped:?}");
+    for path in shipped {
+        parsed(&path, &read(&path));
+    }
+    // As the pods get them, and what is no default arrives.
+    for (overlay, values) in SHAPES {
+        for objects in [kustomize(overlay), helm(NAMESPACE, values).unwrap()] {
+            let objects = compared(objects);
+            let map = &objects[&format!("ConfigMap {NAMESPACE}/tangram-config")];
+            let config = parsed(overlay, &map["data"]["config.yaml"].to_string());
+            let election = &config.kubernetes.leader_election;
+            let wanted = match overlay {
+                "secondary" => (Election::Follow, "tangram-scheduler", false, "tangram"),
+                _ => (Election::Own, "tangram", true, "default-scheduler"),
+            };
+            let schedulers = config.kubernetes.schedulers.join(",");
+            let found = (election.mode, &*election.lease_name, config.tls.is_some(), &*schedulers);
+            assert_eq!(found, wanted, "{overlay}");
+            assert!(config.probe_listen.is_some(), "{overlay}");
+        }
+    }
 }
 
 #[test]

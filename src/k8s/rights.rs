@@ -9,6 +9,8 @@ pub struct Right {
     pub resource: &'static str,
     /// Verbs, sorted.
     pub verbs: &'static [&'static str],
+    /// The objects' names; empty for all.
+    pub names: &'static [&'static str],
     /// Whether in every namespace, or in Tangram's own alone.
     pub is_cluster_wide: bool,
     /// What for.
@@ -21,7 +23,7 @@ const fn right(
     verbs: &'static [&'static str],
     reason: &'static str,
 ) -> Right {
-    Right { group, resource, verbs, is_cluster_wide: true, reason }
+    Right { group, resource, verbs, names: &[], is_cluster_wide: true, reason }
 }
 
 /// Of `tangram serve`.
@@ -46,20 +48,40 @@ pub const SERVE: &[Right] = &[
     right("events.k8s.io", "events", &["create"], "why a pod waits, why one was evicted"),
 ];
 
+/// Of Leases, in Tangram's own namespace.
+const fn lease(
+    verbs: &'static [&'static str],
+    names: &'static [&'static str],
+    reason: &'static str,
+) -> Right {
+    Right { names, is_cluster_wide: false, ..right("coordination.k8s.io", "leases", verbs, reason) }
+}
+
 /// Of `tangram serve` with a Lease of its own, beside [`SERVE`].
 pub const LEASE: &[Right] = &[
-    Right {
-        is_cluster_wide: false,
-        ..right("coordination.k8s.io", "leases", &["create"], "leader election: the first time")
-    },
-    Right {
-        is_cluster_wide: false,
-        ..right("coordination.k8s.io", "leases", &["get", "update"], "leader election: its own Lease by name")
-    },
+    // A name cannot be checked before the object exists.
+    lease(&["create"], &[], "leader election: the first time"),
+    lease(&["get", "update"], &["tangram"], "leader election"),
 ];
 
 /// Of `tangram serve` beside a kube-scheduler whose Lease it follows, beside [`SERVE`].
-pub const FOLLOW: &[Right] = &[Right {
-    is_cluster_wide: false,
-    ..right("coordination.k8s.io", "leases", &["get"], "whether the kube-scheduler beside it leads")
-}];
+pub const FOLLOW: &[Right] =
+    &[lease(&["get"], &["tangram-scheduler"], "whether the kube-scheduler beside it leads")];
+
+/// Of that kube-scheduler, beside the roles that Kubernetes has for it: these name another Lease.
+pub const SCHEDULER: &[Right] = &[
+    lease(&["create"], &[], "its leader election: the first time"),
+    lease(&["get", "update"], &["tangram-scheduler"], "its leader election"),
+];
+
+/// Of the agent on a node. `deploy/policies` narrows them to the objects of its own node.
+pub const AGENT: &[Right] = &[
+    right(
+        "tangram.gpu",
+        "gpunodes",
+        &["create", "get", "list", "watch"],
+        "the instances wanted; it knows first that a node has GPUs",
+    ),
+    right("tangram.gpu", "gpunodes/status", &["patch", "update"], "its report"),
+    lease(&["create", "get", "update"], &[], "its sign of life"),
+];

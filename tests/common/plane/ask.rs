@@ -13,11 +13,13 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::certificates::Identity;
+use super::users::User;
 
 /// What a server said.
 #[derive(Debug, Clone)]
@@ -50,6 +52,25 @@ pub(crate) fn trusting(authority: &Path, own: Option<&Identity>) -> Result<TlsCo
         }
     };
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// Asks the API server as somebody. A `PATCH` is a merge patch, where the path does not say otherwise behind
+/// `#`: `#apply` or `#strategic`. An error is the status and the API server's words.
+pub(crate) async fn call(user: &User, method: &str, path: &str, body: &Value) -> Result<Value, String> {
+    let (path, how) = path.split_once('#').unwrap_or((path, "merge"));
+    let media = match (method, how) {
+        ("PATCH", "apply") => "application/apply-patch+yaml",
+        ("PATCH", "strategic") => "application/strategic-merge-patch+json",
+        ("PATCH", _) => "application/merge-patch+json",
+        _ => "application/json",
+    };
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let request = Request::builder().method(method).uri(path).header("content-type", media).body(body);
+    let answer: Result<Value, _> = user.client.request(request.expect("a path and a body")).await;
+    answer.map_err(|error| match error {
+        kube::Error::Api(status) => format!("{}: {}", status.code, status.message),
+        error => format!("no answer: {error:?}"),
+    })
 }
 
 /// Asks the server at `address` (host and port), with TLS when there is a way to

@@ -48,7 +48,7 @@ impl Authority {
         self.dir.path().join("ca.crt")
     }
 
-    /// A certificate for `name`, good on the loopback device for a server and for
+    /// A certificate for `name`, which is a name of the DNS, good on the loopback device for a server and for
     /// a client. Asked for twice, the second replaces the first in its files, as
     /// renewal does.
     pub(crate) fn issue(&self, name: &str) -> Identity {
@@ -56,7 +56,7 @@ impl Authority {
     }
 
     fn try_issue(&self, name: &str) -> Result<Identity> {
-        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let names = ["127.0.0.1", "localhost", name].map(str::to_owned);
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name = called(name);
         params.extended_key_usages =

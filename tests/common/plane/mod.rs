@@ -20,6 +20,7 @@ pub(crate) mod controllers;
 pub(crate) mod crowd;
 pub(crate) mod dice;
 mod follow;
+pub(crate) mod install;
 pub(crate) mod link;
 mod objects;
 mod process;
@@ -34,7 +35,7 @@ pub(crate) mod workload;
 use std::ffi::OsString;
 use std::fmt::Debug;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -81,7 +82,14 @@ pub(crate) struct Plane {
 /// A running kube-scheduler. Dropping it kills it.
 #[derive(Debug)]
 pub(crate) struct Scheduler {
-    _process: Process,
+    process: Process,
+}
+
+impl Scheduler {
+    /// Kills it where it stands: it does not give its Lease back.
+    pub(crate) async fn kill(&mut self) {
+        self.process.kill().await.expect("the scheduler is killed");
+    }
 }
 
 impl Plane {
@@ -123,16 +131,22 @@ impl Plane {
 
     /// Starts a scheduler that asks the API server as somebody, or on some way.
     pub(crate) async fn scheduler_as(&self, configuration: &str, user: &User) -> Scheduler {
-        self.try_scheduler(configuration, &user.kubeconfig).await.expect("a scheduler starts")
+        // With one scheduler there is nobody to elect, and it takes seconds.
+        self.try_scheduler(configuration, user, false).await.expect("a scheduler starts")
     }
 
-    async fn try_scheduler(&self, configuration: &str, kubeconfig: &Path) -> Result<Scheduler> {
+    /// Starts one that works when it holds the Lease of its configuration. Its name there is that of this machine
+    /// with something behind it.
+    pub(crate) async fn elected_scheduler(&self, configuration: &str, user: &User) -> Scheduler {
+        self.try_scheduler(configuration, user, true).await.expect("a scheduler starts")
+    }
+
+    async fn try_scheduler(&self, configuration: &str, user: &User, is_elected: bool) -> Result<Scheduler> {
         let mut configuration: Value =
             serde_saphyr::from_str(configuration).context("reading the scheduler's configuration")?;
         ensure!(configuration.is_object(), "the scheduler's configuration is no mapping");
-        configuration["clientConnection"]["kubeconfig"] = json!(kubeconfig);
-        // With one scheduler there is nobody to elect, and it takes seconds.
-        configuration["leaderElection"]["leaderElect"] = json!(false);
+        configuration["clientConnection"]["kubeconfig"] = json!(user.kubeconfig);
+        configuration["leaderElection"]["leaderElect"] = json!(is_elected);
         let path = self.new_file("scheduler", "json");
         fs::write(&path, configuration.to_string())?;
         // What is tried for each pod begins to be logged at this level.
@@ -141,7 +155,7 @@ impl Plane {
             Process::start("kube-scheduler", self.dir.path(), &program("kube-scheduler")?, arguments)?;
         // Past this line the configuration was read and found valid.
         process.line("Starting Kubernetes Scheduler", START).await?;
-        Ok(Scheduler { _process: process })
+        Ok(Scheduler { process })
     }
 
     /// Writes a node, with its status.

@@ -49,6 +49,12 @@ impl Tangram {
         Self::try_start(arguments, None, dir).await.expect("tangram serves")
     }
 
+    /// Starts it on the example cluster with the text of a configuration file, and waits until it listens; `tls` as
+    /// for [`live`](Self::live).
+    pub(crate) async fn configured(configuration: &str, tls: Option<TlsConnector>) -> Self {
+        Self::try_configured(configuration, vec![], tls).await.expect("tangram serves")
+    }
+
     /// Starts it on a live cluster and waits until it listens, which is before it
     /// is ready. `configuration` is the text of its configuration file, with an
     /// identity of its own when several elect a leader; `tls` is how to trust it
@@ -58,10 +64,19 @@ impl Tangram {
     }
 
     async fn try_live(kubeconfig: &Path, configuration: &str, tls: Option<TlsConnector>) -> Result<Self> {
-        let dir = TempDir::with_prefix("tangram-live-")?;
+        let arguments = vec!["--kubeconfig".into(), kubeconfig.into()];
+        Self::try_configured(configuration, arguments, tls).await
+    }
+
+    async fn try_configured(
+        configuration: &str,
+        mut arguments: Vec<OsString>,
+        tls: Option<TlsConnector>,
+    ) -> Result<Self> {
+        let dir = TempDir::with_prefix("tangram-serve-")?;
         let file = dir.path().join("config.yaml");
         fs::write(&file, configuration)?;
-        let arguments = vec!["--kubeconfig".into(), kubeconfig.into(), "--config".into(), file.into()];
+        arguments.extend(["--config".into(), file.into()]);
         Self::try_start(arguments, tls, dir).await
     }
 

@@ -54,11 +54,23 @@ impl Plane {
     /// The API server reads its users when it starts, so this starts it again:
     /// watches of programs that run already are cut. Call it before them.
     pub(crate) async fn user(&self, name: &str, groups: &[&str]) -> User {
-        let token = format!("token-of-{}", name.replace([':', ',', '"'], "-"));
-        self.access.add_user(&token, name, groups).expect("a user is written down");
+        let [user] = self.users([(name, groups)]).await;
+        user
+    }
+
+    /// Several of them at once, for one start of the API server.
+    pub(crate) async fn users<const N: usize>(&self, named: [(&str, &[&str]); N]) -> [User; N] {
+        let token = |name: &str| format!("token-of-{}", name.replace([':', ',', '"'], "-"));
+        for (name, groups) in named {
+            self.access.add_user(&token(name), name, groups).expect("a user is written down");
+        }
         self.stop_apiserver().await;
         self.start_apiserver().await;
-        self.user_of(&token).await.expect("a user is made")
+        let mut users = Vec::new();
+        for (name, _) in named {
+            users.push(self.user_of(&token(name)).await.expect("a user is made"));
+        }
+        users.try_into().ok().expect("one for each name")
     }
 
     /// The service account `name` in `namespace`, with a token as pods get it,
