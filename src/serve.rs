@@ -208,6 +208,10 @@ struct LiveWorld {
 }
 
 impl World for LiveWorld {
+    fn is_embedded(&self) -> bool {
+        false
+    }
+
     fn age_ms(&self) -> Option<u64> {
         self.live.age_ms()
     }

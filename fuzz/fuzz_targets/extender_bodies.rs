@@ -37,7 +37,15 @@ fuzz_target!(|data: &[u8]| {
     let Some((&first, body)) = data.split_first() else { return };
     let policy = if first & 4 == 0 { Policy::Pack } else { Policy::Spread };
     let dialect = Dialect::default();
-    let context = Context { cluster: &Example::get().cluster, scores: &SCORES, policy, dialect: &dialect };
+    let claims = tangram::extender::Claims::new();
+    let context = Context {
+        cluster: &Example::get().cluster,
+        scores: &SCORES,
+        policy,
+        dialect: &dialect,
+        claims: &claims,
+        evicts: false,
+    };
     match first % 4 {
         0 => filter(context, body),
         1 => prioritize(context, body),

@@ -73,6 +73,10 @@ pub(super) async fn delete_pod(
 ) -> Result<Response, Problem> {
     let path = path.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, &error.body_text()))?;
     let Path((namespace, name)) = path;
+    if !app.world.is_embedded() {
+        let detail = "the cluster is live: delete the pod through its API server, and the model follows";
+        return Err(Problem::new(StatusCode::CONFLICT, &detail));
+    }
     let key = PodKey { namespace: namespace.into(), name: name.into() };
     let outcome = app.model.apply(Event::PodDeleted(key)).await.map_err(stopped)?;
     // Gone twice is gone: the second answer only says that there was nothing left to do.

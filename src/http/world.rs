@@ -13,6 +13,9 @@ pub type Compared<'a> = Pin<Box<dyn Future<Output = Result<Vec<Difference>, Stri
 
 /// The world behind the model.
 pub trait World: Debug + Send + Sync {
+    /// Whether requests may change the model: where somebody else keeps the cluster, only that one may.
+    fn is_embedded(&self) -> bool;
+
     /// Milliseconds since the model was last known to be true; `None` before it ever was.
     fn age_ms(&self) -> Option<u64>;
 
@@ -37,6 +40,10 @@ pub trait World: Debug + Send + Sync {
 pub struct Embedded;
 
 impl World for Embedded {
+    fn is_embedded(&self) -> bool {
+        true
+    }
+
     fn age_ms(&self) -> Option<u64> {
         Some(0)
     }
