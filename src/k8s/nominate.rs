@@ -77,6 +77,7 @@ impl Nominating {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut is_more = false;
+        let mut is_due = false;
         loop {
             tokio::select! {
                 biased;
@@ -93,7 +94,10 @@ impl Nominating {
                         self.nominator.untold(&key);
                     }
                 }
-                _ = look.tick() => self.look(&mut seen).await,
+                _ = look.tick() => {
+                    is_due = true;
+                    self.look(&mut seen).await;
+                }
                 () = changed(&mut generations, is_more) => {}
             }
             self.metrics.waiting(self.nominator.len());
@@ -101,6 +105,11 @@ impl Nominating {
                 is_more = false;
                 continue;
             }
+            // Without nominations it is only people, and preemption, that want to know who has no room.
+            if !(self.is_enabled || is_due || is_more) {
+                continue;
+            }
+            is_due = false;
             let snapshot = self.model.snapshot();
             let turn = tokio::task::block_in_place(|| self.nominator.turn(&snapshot.cluster, PODS_PER_TURN));
             is_more = turn.1;
