@@ -43,6 +43,7 @@ pub(crate) async fn start(options: Options) {
             megabytes(&status, "VmHWM"),
             cpu_seconds(&tangram.proc_file("stat").await),
         );
+        tangram.stop().await; // gives its Lease back: the next one need not wait for it
     }
 }
 
