@@ -6,15 +6,18 @@
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench reads the clock and prints")]
 
 mod common;
+#[path = "common/noop.rs"]
+mod noop;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::serve::ListenerExt as _;
+use noop::{Noop, first_address};
 use tangram::cache::Event;
 use tangram::http::{App, Embedded, router};
 use tangram::model::{Pod, Policy};
@@ -40,6 +43,9 @@ fn main() {
     ];
     let (address, events) = start_tangram();
     let noop = Noop::start();
+    if noop.is_none() {
+        println!("the extender that does nothing was not built: is Go installed?");
+    }
     println!(
         "{:26} {:>10} {:>10} {:>10}   {:>10} {:>10} {:>10}",
         "", "p50 ms", "p99 ms", "max ms", "noop p50", "noop p99", "ratio p50"
@@ -180,39 +186,6 @@ fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut [u8]) {
 
 fn percentile(sorted: &[f64], percent: usize) -> f64 {
     sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1]
-}
-
-/// The extender that does nothing, built and run where Go is installed.
-struct Noop {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Noop {
-    fn start() -> Option<Self> {
-        let target = concat!(env!("CARGO_TARGET_TMPDIR"), "/noop");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/noop");
-        let built = Command::new("go").args(["build", "-o", target, "."]).current_dir(source).status();
-        if !built.is_ok_and(|status| status.success()) {
-            println!("the extender that does nothing was not built: is Go installed?");
-            return None;
-        }
-        let mut child = Command::new(target).stdout(Stdio::piped()).spawn().expect("it was built");
-        let address = first_address(&mut child);
-        Some(Self { child, address })
-    }
-}
-
-impl Drop for Noop {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-    }
-}
-
-fn first_address(child: &mut Child) -> SocketAddr {
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a first line");
-    line.trim().rsplit('/').next().expect("an address").parse().expect("an address")
 }
 
 /// A server of its own on a file as kubectl writes it: seconds to the first answer, and memory.

@@ -28,6 +28,7 @@ pub struct Metrics {
     waiting: Gauge<i64, AtomicI64>,
     evictions: Family<Outcome, Counter>,
     unmanaged: Gauge<i64, AtomicI64>,
+    filters: Family<Names, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,6 +39,11 @@ struct Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     outcome: Text,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Names {
+    names: Text,
 }
 
 /// One of a few fixed words.
@@ -56,7 +62,7 @@ impl Default for Metrics {
         // From 1 ms to about 4 s.
         let nomination_delay = Histogram::new(exponential_buckets(0.001, 2.0, 13));
         let (model_age, is_leader, nodes, waiting, unmanaged) = Default::default();
-        let (unreadable, unreadable_now) = (Family::default(), Family::default());
+        let (unreadable, unreadable_now, filters) = (Family::default(), Family::default(), Family::default());
         let (bindings, nominations, evictions) = (Family::default(), Family::default(), Family::default());
         let metrics = Self {
             model_age,
@@ -70,6 +76,7 @@ impl Default for Metrics {
             waiting,
             evictions,
             unmanaged,
+            filters,
             registry: Registry::default(),
         };
         let seconds = Unit::Seconds;
@@ -109,6 +116,11 @@ impl Default for Metrics {
             "unmanaged_resources",
             "Device resources in the cluster that the scheduler configuration does not name",
             metrics.unmanaged.clone(),
+        );
+        registry.register(
+            "filters",
+            "Filter calls, by how many nodes they ask about: one is a nomination that was heeded",
+            metrics.filters.clone(),
         );
         Self { registry, ..metrics }
     }
@@ -162,6 +174,11 @@ impl Metrics {
     /// An eviction was asked for.
     pub fn eviction(&self, outcome: &'static str) {
         self.evictions.get_or_create(&Outcome { outcome: Text(outcome) }).inc();
+    }
+
+    /// A filter call asked about so many nodes.
+    pub fn filter(&self, nodes: usize) {
+        self.filters.get_or_create(&Names { names: Text(if nodes == 1 { "one" } else { "more" }) }).inc();
     }
 
     /// So many resource names are not in the scheduler's configuration.

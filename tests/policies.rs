@@ -281,10 +281,10 @@ async fn agents_write_what_is_of_their_node_and_tangram_what_it_wants_there() {
     let post = |user, name: &str| Request(user, "POST", LEASES.to_owned(), lease(name));
     post(&one, "tangram-agent-n1").allowed().await;
     let take = async |name: &str| {
-        let path = format!("{LEASES}/{name}");
-        let mut held = call(&one, "GET", &path, &Value::Null).await.expect("the Lease is there");
+        let lease = format!("{LEASES}/{name}");
+        let mut held = call(&one, "GET", &lease, &Value::Null).await.expect("the Lease is there");
         held["spec"] = json!({ "holderIdentity": "agent" });
-        Request(&one, "PUT", path, held)
+        Request(&one, "PUT", lease, held)
     };
     take("tangram-agent-n1").await.allowed().await;
     let only = |name: &str, node: &str| {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::effect::Effect;
 use super::event::{Event, Outcome, ResetKind};
 use super::live::{Live, Options};
 use crate::model::{Cluster, Demand, GpuReport, Node, NodeFacts, Pod, PodKey, Policy};
@@ -184,7 +185,8 @@ impl Cache {
     fn pod_seen(&mut self, mut pod: Arc<Pod>) -> bool {
         let pending = Arc::make_mut(&mut pod);
         (pending.node, pending.placement, pending.unreadable_placement) = (None, None, None);
-        if let Some(live) = &self.live {
+        if let Some(live) = &mut self.live {
+            live.effects.push(Effect::Asked(pod.key.clone()));
             // The watch says what a pod is; a request is only ever first. What a later list lacks is gone.
             let is_listed = (1..=live.pods_listed).contains(&pod.version.revision);
             let is_first = self.pods.get(&pod.key).is_none_or(|known| known.uid != pod.uid);

@@ -57,6 +57,8 @@ pub enum Effect {
     },
     /// A pod waits for a node, like this; or (`None`) it does not wait any more.
     Waiting(PodKey, Option<Arc<Pod>>),
+    /// kube-scheduler asked about a pod: it is placing it now.
+    Asked(PodKey),
 }
 
 /// A GPU instance for a pod.

@@ -23,6 +23,7 @@ pub(super) async fn filter(State(app): State<App>, body: Body) -> Response {
         let body = read(&app, body).await?;
         let limits = &app.dialect.limits;
         let args = ExtenderArgs::parse(&body, limits.node_names, limits.name_bytes)?;
+        app.metrics.filter(args.nodes.len());
         let snapshot = app.model.snapshot();
         let (answer, pod) = extender::filter(app.context(&snapshot, &app.world.claims()), &args);
         if let Some(pod) = pod {

@@ -64,6 +64,8 @@ impl Access {
         config.write_timeout = Some(timeout);
         // Watches are long; every other request is bounded by `timeout` as a whole.
         config.read_timeout = None;
+        // Whoever asks knows what may be asked twice: a write must not be.
+        config.default_retry = false;
         Ok(Self { client: Client::try_from(config).context("no client for the API server")?, timeout })
     }
 

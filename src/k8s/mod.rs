@@ -48,6 +48,7 @@ use tokio::task::JoinSet;
 pub use access::{Access, Reply};
 pub use age::{Age, Clock};
 pub use lead::Leadership;
+use nominate::News;
 
 use crate::cache::{Cache, Difference, Effect, Event};
 use crate::config::{Election as ElectionMode, Kubernetes};
@@ -243,16 +244,15 @@ async fn tick(model: Model, clock: Clock) -> Result<(), Stopped> {
     }
 }
 
-type WaitingPod = (crate::model::PodKey, Option<Arc<crate::model::Pod>>);
-
 async fn carry_out(
     mut effects: Effects,
     writer: write::Writer,
-    waiting: mpsc::UnboundedSender<WaitingPod>,
+    waiting: mpsc::UnboundedSender<News>,
 ) -> Result<(), Stopped> {
     while let Some(effect) = effects.recv().await {
         match effect {
-            Effect::Waiting(key, pod) => waiting.send((key, pod)).map_err(|_| Stopped)?,
+            Effect::Waiting(key, pod) => waiting.send(News::Waiting(key, pod)).map_err(|_| Stopped)?,
+            Effect::Asked(key) => waiting.send(News::Asked(key)).map_err(|_| Stopped)?,
             effect => writer.start(effect),
         }
     }

@@ -23,6 +23,10 @@ const PODS_PER_TURN: usize = 16;
 const WRITES: usize = 16;
 /// Pause before a pod that changed meanwhile is told again: its new version is on the way.
 const AGAIN: Duration = Duration::from_millis(30);
+/// A pod that kube-scheduler is placing is left alone for so long: what it is told would come too late for this
+/// attempt, and would only change the version that its Binding demands. The next attempt, if there is one,
+/// comes a second later.
+const HANDS_OFF_MS: u64 = 900;
 /// How often pods that wait are looked at for what people should be told.
 const LOOK: Duration = Duration::from_secs(1);
 /// A pod is told why it waits once it has waited so long, and not more often than that.
@@ -31,8 +35,17 @@ const RETELL_MS: u64 = 30_000;
 /// Pods told per look.
 const TOLD_PER_LOOK: usize = 20;
 
-/// The pods that wait, as the owner of the model tells of them.
-pub(super) type Waiting = mpsc::UnboundedReceiver<(PodKey, Option<Arc<Pod>>)>;
+/// What the owner of the model tells of pods that wait.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The pod waits like this, or (`None`) not any more.
+    Waiting(PodKey, Option<Arc<Pod>>),
+    /// kube-scheduler is placing it.
+    Asked(PodKey),
+}
+
+/// See [`News`].
+pub(super) type Waiting = mpsc::UnboundedReceiver<News>;
 
 /// See the module.
 pub(super) struct Nominating {
@@ -53,7 +66,8 @@ pub(super) struct Nominating {
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     first_ms: u64,
-    told_ms: Option<u64>, // when it was last told why it waits
+    told_ms: Option<u64>,  // when it was last told why it waits
+    asked_ms: Option<u64>, // when kube-scheduler last began to place it
     is_nominated: bool,
 }
 
@@ -67,6 +81,7 @@ impl Nominating {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut is_more = false;
+        let mut is_due = false;
         loop {
             tokio::select! {
                 biased;
@@ -77,8 +92,16 @@ impl Nominating {
                         self.take(change, &mut seen);
                     }
                 }
-                Some(key) = told_again.recv() => self.nominator.untold(&key),
-                _ = look.tick() => self.look(&mut seen).await,
+                Some(key) = told_again.recv() => {
+                    self.nominator.untold(&key);
+                    while let Ok(key) = told_again.try_recv() {
+                        self.nominator.untold(&key);
+                    }
+                }
+                _ = look.tick() => {
+                    is_due = true;
+                    self.look(&mut seen).await;
+                }
                 () = changed(&mut generations, is_more) => {}
             }
             self.metrics.waiting(self.nominator.len());
@@ -87,12 +110,32 @@ impl Nominating {
                 is_more = false;
                 continue;
             }
+            // Without nominations it is only people, and preemption, that want to know who has no room.
+            if !(self.is_enabled || is_due || is_more) {
+                continue;
+            }
+            is_due = false;
             let snapshot = self.model.snapshot();
             let turn = tokio::task::block_in_place(|| self.nominator.turn(&snapshot.cluster, PODS_PER_TURN));
             is_more = turn.1;
             self.publish_claims();
             for advice in turn.0 {
                 let slot = slots.clone().acquire_owned().await.expect("nobody closes it");
+                // Some pods may have changed or gone while earlier ones were written.
+                while let Ok(news) = waiting.try_recv() {
+                    self.take(news, &mut seen);
+                }
+                let newest = self.nominator.newest(&advice.pod.key).filter(|pod| pod.uid == advice.pod.uid);
+                let Some(pod) = newest.cloned() else { continue };
+                let advice = Advice { pod, ..advice };
+                if self.is_being_placed(&advice.pod.key, &seen) {
+                    let (again, key) = (again.clone(), advice.pod.key.clone());
+                    tokio::spawn(async move {
+                        tokio::time::sleep(Duration::from_millis(HANDS_OFF_MS)).await;
+                        again.send(key).ok(); // the task is gone: so is the process
+                    });
+                    continue;
+                }
                 let first_ms = Self::note(&advice, &mut seen);
                 let (teller, metrics, again, clock) =
                     (self.teller.clone(), self.metrics.clone(), again.clone(), self.clock);
@@ -132,7 +175,16 @@ impl Nominating {
         }
     }
 
-    fn take(&mut self, (key, pod): (PodKey, Option<Arc<Pod>>), seen: &mut BTreeMap<PodKey, Seen>) {
+    fn take(&mut self, news: News, seen: &mut BTreeMap<PodKey, Seen>) {
+        let (key, pod) = match news {
+            News::Waiting(key, pod) => (key, pod),
+            News::Asked(key) => {
+                if let Some(seen) = seen.get_mut(&key) {
+                    seen.asked_ms = Some(self.clock.now_ms());
+                }
+                return;
+            }
+        };
         let is_ours = |pod: &Arc<Pod>| {
             let waiting = pod.waiting.as_ref();
             !pod.request.is_empty()
@@ -144,11 +196,22 @@ impl Nominating {
         let pod = pod.filter(is_ours);
         if pod.is_some() {
             let first_ms = self.clock.now_ms();
-            seen.entry(key.clone()).or_insert(Seen { first_ms, told_ms: None, is_nominated: false });
+            seen.entry(key.clone()).or_insert(Seen {
+                first_ms,
+                told_ms: None,
+                asked_ms: None,
+                is_nominated: false,
+            });
         } else {
             seen.remove(&key);
         }
         self.nominator.pod(&key, pod);
+    }
+
+    /// Whether kube-scheduler may be placing the pod right now.
+    fn is_being_placed(&self, pod: &PodKey, seen: &BTreeMap<PodKey, Seen>) -> bool {
+        let asked_ms = seen.get(pod).and_then(|seen| seen.asked_ms);
+        asked_ms.is_some_and(|at_ms| self.clock.now_ms().saturating_sub(at_ms) < HANDS_OFF_MS)
     }
 
     /// Notes a nomination; the time at which the pod was first seen, when it is its first.

@@ -50,6 +50,16 @@ pub(super) struct Watch {
     pub(super) listed: watch::Sender<u64>,
 }
 
+/// What became of a list.
+enum Listed {
+    /// It was read to its end; its version.
+    Whole(String),
+    /// A newer one is wanted.
+    Overtaken,
+    /// The API server does not know the kind.
+    UnknownKind,
+}
+
 /// Why a watch ended.
 enum End {
     /// As watches end: go on from the last version.
@@ -71,8 +81,9 @@ impl Watch {
         loop {
             let number = *self.wanted.borrow_and_update();
             let version = match self.list().await? {
-                Ok(Some(version)) => version,
-                Ok(None) => {
+                Ok(Listed::Whole(version)) => version,
+                Ok(Listed::Overtaken) => continue,
+                Ok(Listed::UnknownKind) => {
                     self.listed.send_replace(number);
                     self.wait_for_kind().await?;
                     continue;
@@ -99,9 +110,9 @@ impl Watch {
         if matches!(slept, Ok(Err(_))) { Err(Stopped) } else { Ok(()) }
     }
 
-    /// Reads a whole list and gives its version, or `None` where the API server does not know the kind. The
-    /// inner error is the API server's.
-    async fn list(&mut self) -> Result<Result<Option<String>, String>, Stopped> {
+    /// Reads a whole list, unless a newer one is wanted meanwhile: what was read of it is true all the same.
+    /// The inner error is the API server's.
+    async fn list(&mut self) -> Result<Result<Listed, String>, Stopped> {
         let mut live = BTreeSet::new();
         let mut next = String::new();
         loop {
@@ -109,7 +120,7 @@ impl Watch {
             let body = match self.access.get(&path).await {
                 Reply::Done(body) => body,
                 Reply::Refused { code: StatusCode::NOT_FOUND, .. } if self.feed.is_optional() => {
-                    return Ok(Ok(None));
+                    return Ok(Ok(Listed::UnknownKind));
                 }
                 Reply::Refused { code, message } => return Ok(Err(format!("{code}: {message}"))),
                 Reply::Unknown(error) => return Ok(Err(error)),
@@ -127,6 +138,9 @@ impl Watch {
                 }
             }
             if !page.metadata.next.is_empty() {
+                if self.wanted.has_changed().map_err(|_| Stopped)? {
+                    return Ok(Ok(Listed::Overtaken));
+                }
                 page.metadata.next.clone_into(&mut next);
                 continue;
             }
@@ -138,7 +152,7 @@ impl Watch {
             // Waits for everything that was sent before: the model is whole then.
             self.model.apply(Event::Reset { kind, live, revision }).await?;
             self.contact.made();
-            return Ok(Ok(Some(version)));
+            return Ok(Ok(Listed::Whole(version)));
         }
     }
 

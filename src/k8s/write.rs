@@ -75,7 +75,7 @@ impl Writer {
                 let outcome = self.write_wanted(&node, revision, &instances, fence.as_deref()).await?;
                 Answer::WriteWanted { node, revision, outcome }
             }
-            Effect::Bound { .. } | Effect::Waiting(..) => return Ok(()), // not for the world
+            Effect::Bound { .. } | Effect::Waiting(..) | Effect::Asked(_) => return Ok(()), // not for the world
         };
         self.model.tell(Event::Answered(answer)).await
     }

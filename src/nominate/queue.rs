@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{Cluster, Node, Placement, Pod, PodKey, Policy};
+use crate::model::{Cluster, Placement, Pod, PodKey, Policy};
 use crate::plan::no_place;
 use crate::solver::{Query, Refusal, Scores};
 
@@ -84,7 +84,7 @@ pub struct Nominator {
     pub(super) entries: BTreeMap<Rank, Entry>,
     ranks: BTreeMap<PodKey, Rank>,
     pub(super) guests: BTreeMap<Arc<str>, BTreeSet<Rank>>, // by node
-    pub(super) derived: BTreeMap<Arc<str>, (Arc<Node>, Arc<Node>)>, // node of `base`, the same with guests
+    pub(super) stale: BTreeSet<Arc<str>>, // nodes of `held` that are not what `base` and the guests make
     pub(super) freed: BTreeSet<Arc<str>>, // nodes that may have more room than in the last turn
     seen: u64,
 }
@@ -100,7 +100,7 @@ impl Nominator {
             entries: BTreeMap::new(),
             ranks: BTreeMap::new(),
             guests: BTreeMap::new(),
-            derived: BTreeMap::new(),
+            stale: BTreeSet::new(),
             freed: BTreeSet::new(),
             seen: 0,
         }
@@ -186,11 +186,11 @@ impl Nominator {
                     self.guests.remove(node);
                 }
             }
-            self.derived.remove(node);
+            self.stale.insert(node.clone());
             self.freed.insert(node.clone());
         }
         if let Some(node) = after {
-            self.derived.remove(&node);
+            self.stale.insert(node.clone());
             self.guests.entry(node).or_default().insert(rank);
         }
     }
@@ -221,6 +221,11 @@ impl Nominator {
             }
             entry.stand = Stand::Guest { node: node.clone(), placement };
         }
+    }
+
+    /// A pod that waits, in the newest version seen.
+    pub fn newest(&self, key: &PodKey) -> Option<&Arc<Pod>> {
+        self.ranks.get(key).and_then(|rank| self.entries.get(rank)).map(|entry| &entry.pod)
     }
 
     /// What was asked for did not come about: it is asked for again.

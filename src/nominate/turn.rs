@@ -34,28 +34,29 @@ impl Nominator {
         (self.advice(), is_more || !self.freed.is_empty())
     }
 
-    /// Takes over a snapshot and puts the guests onto it again.
+    /// Takes over a snapshot, and puts the guests again onto nodes that changed or whose guests did.
     fn settle(&mut self, cluster: &Cluster) {
-        for index in cluster.changed_since(&self.base) {
-            let nodes = [self.base.at(index), cluster.at(index)];
-            self.freed.extend(nodes.into_iter().flatten().map(|node| node.facts.name.clone()));
-        }
+        let changed = cluster.changed_since(&self.base);
+        let nodes = changed.iter().flat_map(|index| [self.base.at(*index), cluster.at(*index)]);
+        let names: Vec<Arc<str>> = nodes.flatten().map(|node| node.facts.name.clone()).collect();
+        self.freed.extend(names.iter().cloned());
         self.base = cluster.clone();
-        self.held = cluster.clone();
-        let nodes: Vec<Arc<str>> = self.guests.keys().cloned().collect();
-        for name in nodes {
-            let Some(node) = self.base.get(&name).cloned() else {
-                for rank in self.guests.get(&name).cloned().unwrap_or_default() {
-                    self.stand(rank, Stand::New);
-                }
+        if changed.len() > cluster.len().div_euclid(4) {
+            self.held = cluster.clone(); // cheaper than node by node
+            self.stale.extend(self.guests.keys().cloned());
+        } else {
+            self.stale.extend(names);
+        }
+        while let Some(name) = self.stale.pop_first() {
+            if let Some(node) = self.base.get(&name).cloned() {
+                let with_guests = self.with_guests(&name, &node);
+                self.held.put(with_guests);
                 continue;
-            };
-            let known = self.derived.get(&name).filter(|(base, _)| Arc::ptr_eq(base, &node));
-            let with_guests = match known {
-                Some((_, with_guests)) => with_guests.clone(),
-                None => self.with_guests(&name, &node),
-            };
-            self.held.put(with_guests);
+            }
+            self.held.remove(&name);
+            for rank in self.guests.get(&name).cloned().unwrap_or_default() {
+                self.stand(rank, Stand::New);
+            }
         }
     }
 
@@ -66,6 +67,9 @@ impl Nominator {
             let entry = &self.entries[&rank];
             let pod = entry.pod.clone();
             let is_claim = matches!(entry.stand, Stand::Claim { .. });
+            if base.pod(&pod.key).is_some() {
+                continue; // bound here, as it should be: that it waits no more is on its way
+            }
             match self.fit(&node, &pod) {
                 Some((_, placement)) => {
                     node = Arc::new(node.with(&Arc::new(pod.bound_to(name.clone(), placement.clone()))));
@@ -79,14 +83,13 @@ impl Nominator {
                 None => self.stand(rank, Stand::New),
             }
         }
-        self.derived.insert(name.clone(), (base.clone(), node.clone()));
         node
     }
 
     /// Where a pod goes on a node, if it fits by every filter that is modelled.
     fn fit(&self, node: &Node, pod: &Pod) -> Option<(Cost, Placement)> {
         if node.pod(&pod.key).is_some() {
-            return None; // bound already; its own event is on the way
+            return None; // bound already; that it waits no more is on its way
         }
         if intree_refusal(pod, node).is_some() {
             return None;
@@ -123,11 +126,12 @@ impl Nominator {
         };
         let name = node.facts.name.clone();
         let with_guest = Arc::new(node.with(&Arc::new(pod.bound_to(name.clone(), placement.clone()))));
+        let was_stale = self.stale.contains(&name);
         self.stand(rank, Stand::Guest { node: name.clone(), placement });
-        if let Some(base) = self.base.get(&name) {
-            self.derived.insert(name, (base.clone(), with_guest.clone()));
-        }
         self.held.put(with_guest);
+        if !was_stale {
+            self.stale.remove(&name);
+        }
     }
 
     /// Finds a node where the pod fits once guests of lower priority are gone, and sends those away.

@@ -192,6 +192,7 @@ impl World {
                     self.request(replica, Call::PatchSpec { node, revision, instances, fence }, then);
                 }
                 Effect::Bound { uid, result } => self.bound(replica, &uid, result),
+                Effect::Asked(_) => {} // for the nominator, which is not here
                 Effect::Waiting(key, pod) => {
                     let waiting = &mut self.replicas[replica].waiting;
                     if pod.is_some() {

@@ -121,11 +121,16 @@ impl Process {
         .await
     }
 
-    /// Sends a signal, by its name without `SIG`, to the program.
-    pub(super) async fn signal(&mut self, signal: &str) -> Result<()> {
+    /// The number of the program.
+    pub(super) async fn number(&mut self) -> Result<String> {
         let file = self.pid.clone();
         let written = async || fs::read_to_string(&file).ok()?.strip_suffix('\n').map(str::to_owned);
-        let pid = self.until("to run", END, written).await?;
+        self.until("to run", END, written).await
+    }
+
+    /// Sends a signal, by its name without `SIG`, to the program.
+    pub(super) async fn signal(&mut self, signal: &str) -> Result<()> {
+        let pid = self.number().await?;
         let sent = Command::new("kill").args(["-s", signal, &pid]).status().context("running kill")?;
         ensure!(sent.success(), "{} took no {signal}: kill ended with {sent}", self.name);
         Ok(())

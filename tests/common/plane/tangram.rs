@@ -147,6 +147,12 @@ impl Tangram {
         self.process.line(text, START).await.expect("tangram logs")
     }
 
+    /// A file of its folder under `/proc`, such as `status`.
+    pub(crate) async fn proc_file(&mut self, name: &str) -> String {
+        let number = self.process.number().await.expect("tangram runs");
+        fs::read_to_string(format!("/proc/{number}/{name}")).expect("this is Linux")
+    }
+
     /// Kills it where it stands, with `kill -9`.
     pub(crate) async fn kill(&mut self) {
         self.process.kill().await.expect("tangram is killed");
