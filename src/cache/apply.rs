@@ -46,7 +46,7 @@ impl Cache {
         Self { is_embedded: true, ..self }
     }
 
-    /// A model of a cluster that an API server keeps: binds become [`Effect`](super::Effect)s, and versions
+    /// A model of a cluster that an API server keeps: binds become [`Effect`]s, and versions
     /// of objects are compared. It leads nothing until an event says so.
     #[must_use]
     pub fn live(self, options: Options) -> Self {
