@@ -113,8 +113,7 @@ impl Nominator {
         };
         let node = match found {
             Some((_, index)) => Some(self.held.node(index).clone()),
-            None if among.is_none() => self.displace(rank, &pod),
-            None => None,
+            None => self.displace(rank, &pod, among),
         };
         let Some(node) = node else {
             self.stand(rank, Stand::Nowhere);
@@ -135,10 +134,15 @@ impl Nominator {
     }
 
     /// Finds a node where the pod fits once guests of lower priority are gone, and sends those away.
-    fn displace(&mut self, rank: Rank, pod: &Arc<Pod>) -> Option<Arc<Node>> {
+    fn displace(&mut self, rank: Rank, pod: &Arc<Pod>, among: Option<&[NodeIndex]>) -> Option<Arc<Node>> {
         let is_lower = |guest: &Rank| guest.priority() < rank.priority();
         let mut best: Option<(Cost, Arc<str>, Arc<Node>)> = None;
-        for (name, guests) in self.guests.iter().filter(|(_, guests)| guests.iter().any(is_lower)) {
+        let is_meant = |name: &Arc<str>| {
+            among.is_none_or(|nodes| self.held.index(name).is_some_and(|index| nodes.contains(&index)))
+        };
+        for (name, guests) in
+            self.guests.iter().filter(|(name, guests)| guests.iter().any(is_lower) && is_meant(name))
+        {
             let Some(base) = self.base.get(name) else { continue };
             let mut node = Node::clone(base);
             for guest in guests.iter().filter(|guest| !is_lower(guest)) {
