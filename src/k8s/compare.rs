@@ -4,11 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
-
 use super::access::{Access, Reply};
 use super::feed::{Feed, Kind};
-use super::watch::encoded;
+use super::watch::{Page, encoded};
 use crate::cache::{Cache, Difference, Options};
 use crate::metrics::Metrics;
 use crate::model::Policy;
@@ -67,24 +65,11 @@ pub(super) async fn fetch(access: &Access, dialect: &Arc<Dialect>) -> Result<Cac
                     fresh.apply(event);
                 }
             }
-            next = page.metadata.next.unwrap_or_default();
+            page.metadata.next.clone_into(&mut next);
             if next.is_empty() {
                 break;
             }
         }
     }
     Ok(fresh)
-}
-
-#[derive(serde::Deserialize)]
-struct Page<'a> {
-    metadata: Meta,
-    #[serde(borrow)]
-    items: Vec<&'a RawValue>,
-}
-
-#[derive(serde::Deserialize)]
-struct Meta {
-    #[serde(rename = "continue")]
-    next: Option<String>,
 }

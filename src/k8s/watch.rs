@@ -267,21 +267,23 @@ pub(super) fn encoded(text: &str) -> String {
         .collect()
 }
 
-#[derive(Deserialize)]
-struct Page<'a> {
+/// One page of a list; its objects stay text.
+#[derive(Debug, Deserialize)]
+pub(super) struct Page<'a> {
     #[serde(borrow)]
-    metadata: ListMeta<'a>,
+    pub(super) metadata: ListMeta<'a>,
     #[serde(borrow, default)]
-    items: Vec<&'a RawValue>,
+    pub(super) items: Vec<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+/// What a page says of its list.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ListMeta<'a> {
+pub(super) struct ListMeta<'a> {
     #[serde(borrow)]
     resource_version: &'a str,
     #[serde(borrow, default, rename = "continue")]
-    next: &'a str,
+    pub(super) next: &'a str,
 }
 
 #[derive(Deserialize)]
