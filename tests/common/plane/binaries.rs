@@ -16,7 +16,7 @@ const BUILD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/controlplane/bui
 ///
 /// The first call for a program may build for minutes. It blocks its thread, and
 /// with it every test that asks for any meanwhile: few could do anything useful.
-pub(super) fn program(name: &str) -> Result<PathBuf> {
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
     static FOUND: Mutex<BTreeMap<String, Result<PathBuf, String>>> = Mutex::new(BTreeMap::new());
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
     let sought = || find(name).map_err(|error| format!("{error:#}"));

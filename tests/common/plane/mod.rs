@@ -14,7 +14,7 @@ pub(crate) mod agent;
 mod apiserver;
 pub(crate) mod apply;
 pub(crate) mod ask;
-mod binaries;
+pub(crate) mod binaries;
 pub(crate) mod certificates;
 pub(crate) mod controllers;
 pub(crate) mod crowd;
@@ -23,7 +23,7 @@ mod follow;
 pub(crate) mod install;
 pub(crate) mod link;
 mod objects;
-mod process;
+pub(crate) mod process;
 pub(crate) mod proxy;
 mod report;
 pub(crate) mod rules;
@@ -266,7 +266,8 @@ pub(crate) async fn wait_until<T>(
     found.expect("asserted above")
 }
 
-fn flag(name: &str, value: impl Into<OsString>) -> OsString {
+/// `--NAME=VALUE`, for a program of Kubernetes.
+pub(crate) fn flag(name: &str, value: impl Into<OsString>) -> OsString {
     let mut flag = OsString::from(format!("--{name}="));
     flag.push(value.into());
     flag

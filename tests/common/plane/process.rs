@@ -1,6 +1,6 @@
 //! One program under test: its log in a file, its life tied to the test's.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -15,18 +15,19 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 /// The test holds the other end of that pipe, so the program dies with the
 /// test process however that ends: `Drop` does not run after a signal, an
 /// abort or a time-out of the test runner, and a control plane that stays
-/// behind takes a core of the machine.
+/// behind takes a core of the machine. What ends a test may signal all of its
+/// processes: the one that waits for the pipe has its work still to do.
 const LEASH: &str = r#"
 exec 3<&0
 "$@" </dev/null 3<&- &
 program=$!
 echo "$program" >"$LEASH_PID"
 exec 2>/dev/null
-{ read -r _ <&3; kill -9 "$program"; } &
+{ trap '' HUP INT TERM; read -r _ <&3; kill -9 "$program"; } &
 watcher=$!
 wait "$program"
 status=$?
-kill "$watcher"
+kill -9 "$watcher"
 exit "$status"
 "#;
 
@@ -41,6 +42,25 @@ const TAIL_LINES: usize = 30;
 /// everything that is waited for, long against the cost of looking.
 const POLL: Duration = Duration::from_millis(25);
 
+/// Where programs run: the words before a command, such as those of `nsenter`.
+/// Without any it is where the test runs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Place(pub(crate) Vec<OsString>);
+
+impl Place {
+    /// A command that runs there.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        match self.0.split_first() {
+            None => Command::new(program),
+            Some((first, words)) => {
+                let mut command = Command::new(first);
+                command.args(words).arg(program);
+                command
+            }
+        }
+    }
+}
+
 /// A running program. Dropping it kills the program, and prints the end of its
 /// log when the test is failing.
 #[derive(Debug)]
@@ -50,18 +70,35 @@ pub(crate) struct Process {
     log: PathBuf,
     /// Holds the number of the program itself: `child` is what keeps it.
     pid: PathBuf,
+    place: Place,
 }
 
 impl Process {
     /// Starts `program`, with everything it prints going to `NAME-NUMBER.log` in
     /// `dir`, which is also its working directory.
-    pub(super) fn start<I>(name: &'static str, dir: &Path, program: &Path, arguments: I) -> Result<Self>
+    pub(crate) fn start<I>(name: &'static str, dir: &Path, program: &Path, arguments: I) -> Result<Self>
+    where
+        I: IntoIterator<Item: AsRef<OsStr>>,
+    {
+        Self::start_in(Place::default(), name, dir, program, arguments)
+    }
+
+    /// The same in another place. What the place does to the working directory
+    /// is its affair.
+    pub(crate) fn start_in<I>(
+        place: Place,
+        name: &'static str,
+        dir: &Path,
+        program: &Path,
+        arguments: I,
+    ) -> Result<Self>
     where
         I: IntoIterator<Item: AsRef<OsStr>>,
     {
         let (log, output) = new_log(dir, name)?;
         let pid = log.with_extension("pid");
-        let child = Command::new("sh")
+        let child = place
+            .command("sh")
             .args(["-c", LEASH, "leash"])
             .arg(program)
             .args(arguments)
@@ -72,12 +109,12 @@ impl Process {
             .stderr(output)
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
-        Ok(Self { name, child, log, pid })
+        Ok(Self { name, child, log, pid, place })
     }
 
     /// Waits until `probe` finds something. Fails, with the end of the log, when
     /// the program ends first or when `limit` is over.
-    pub(super) async fn until<T>(
+    pub(crate) async fn until<T>(
         &mut self,
         what: &str,
         limit: Duration,
@@ -110,7 +147,7 @@ impl Process {
     }
 
     /// Waits for a line of the log that contains `text`, and returns that line.
-    pub(super) async fn line(&mut self, text: &str, limit: Duration) -> Result<String> {
+    pub(crate) async fn line(&mut self, text: &str, limit: Duration) -> Result<String> {
         let log = self.log.clone();
         self.until(&format!("to print '{text}'"), limit, async || {
             let written = fs::read_to_string(&log).ok()?;
@@ -121,23 +158,23 @@ impl Process {
         .await
     }
 
-    /// The number of the program.
-    pub(super) async fn number(&mut self) -> Result<String> {
+    /// The number of the program, as it is called in its place.
+    pub(crate) async fn number(&mut self) -> Result<String> {
         let file = self.pid.clone();
         let written = async || fs::read_to_string(&file).ok()?.strip_suffix('\n').map(str::to_owned);
         self.until("to run", END, written).await
     }
 
     /// Sends a signal, by its name without `SIG`, to the program.
-    pub(super) async fn signal(&mut self, signal: &str) -> Result<()> {
+    pub(crate) async fn signal(&mut self, signal: &str) -> Result<()> {
         let pid = self.number().await?;
-        let sent = Command::new("kill").args(["-s", signal, &pid]).status().context("running kill")?;
+        let sent = self.place.command("kill").args(["-s", signal, &pid]).status().context("running kill")?;
         ensure!(sent.success(), "{} took no {signal}: kill ended with {sent}", self.name);
         Ok(())
     }
 
     /// Waits until the program has ended, after whatever made it end.
-    pub(super) async fn ended(&mut self) -> Result<ExitStatus> {
+    pub(crate) async fn ended(&mut self) -> Result<ExitStatus> {
         let ended = async {
             loop {
                 if let Some(status) = self.child.try_wait().transpose() {
@@ -153,20 +190,20 @@ impl Process {
     }
 
     /// Asks the program to end, and waits until it has.
-    pub(super) async fn stop(&mut self) -> Result<ExitStatus> {
+    pub(crate) async fn stop(&mut self) -> Result<ExitStatus> {
         self.signal("TERM").await?;
         self.ended().await
     }
 
     /// Ends the program as a power cut does, and waits until it is gone.
-    pub(super) async fn kill(&mut self) -> Result<()> {
+    pub(crate) async fn kill(&mut self) -> Result<()> {
         self.signal("KILL").await?;
         self.ended().await?;
         Ok(())
     }
 
     /// Whether the log contains `text`.
-    pub(super) fn said(&self, text: &str) -> bool {
+    pub(crate) fn said(&self, text: &str) -> bool {
         fs::read_to_string(&self.log).is_ok_and(|written| written.contains(text))
     }
 
