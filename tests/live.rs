@@ -87,12 +87,12 @@ async fn a_bind_waits_for_the_gpu_instance_and_gives_up_cleanly() {
     plane.add_pod(&ours("second", &[("tangram.gpu/mig-3g.40gb", "1")])).await;
     let said = async || {
         let pod = plane.pod("second").await;
-        condition(&pod, "PodScheduled").filter(|text| text.contains("did not report")).map(str::to_owned)
+        condition(&pod, "PodScheduled").filter(|text| text.contains("were not ready")).map(str::to_owned)
     };
     let said = wait_until("the failed bind is told", LIMIT, said).await;
     assert_eq!(
         said,
-        "pod default/second: the agent of node n-a did not report the GPU instances live in time"
+        "pod default/second: the GPU instances on node n-a were not ready in time: its agent has not said why"
     );
     assert_eq!(plane.pod("second").await.spec.unwrap().node_name, None);
 

@@ -21,7 +21,7 @@ use super::apply::Cache;
 use super::effect::{Effect, Fence, Found, Written};
 use super::event::{BindError, Outcome};
 use super::live::Retry;
-use crate::model::{GpuReport, InstanceReport, Placement, Pod, PodKey};
+use crate::model::{Device, GpuReport, InstanceReport, Placement, Pod, PodKey, Unsettled};
 use crate::solver::{Query, place, verify};
 
 /// Bindings of one pod that may meet a conflict before the bind is given up: each had a newer version.
@@ -128,17 +128,23 @@ impl Cache {
     }
 
     /// Writes the Bindings of pods on a node whose GPU instances are there now.
-    pub(super) fn prepare(&mut self, node: &Arc<str>) {
-        let Some(live) = &self.live else { return };
-        let (report, is_settled) = (self.reports.get(node), self.is_settled(node));
-        let is_ready = |bind: &&Bind| {
-            let is_preparing = matches!(bind.step, Step::Preparing { .. }) && bind.node == *node;
-            let is_live =
-                || is_settled && are_live(report.map(|report| &**report), &bind.pod, &bind.placement);
-            is_preparing && (bind.placement.devices.is_empty() || is_live())
-        };
-        let ready: Vec<Arc<str>> =
-            live.binds.values().filter(is_ready).map(|bind| bind.pod.uid.clone()).collect();
+    pub(super) fn prepare(&mut self, name: &Arc<str>) {
+        let (report, is_settled) = (self.reports.get(name).cloned(), self.is_settled(name));
+        let node = self.cluster.get(name).cloned();
+        let Some(live) = &mut self.live else { return };
+        let mut ready = Vec::new();
+        for (uid, bind) in &mut live.binds {
+            if !matches!(bind.step, Step::Preparing { .. }) || bind.node != *name {
+                continue;
+            }
+            // The kubelet may have given its device to another pod, whose own is then left for this one.
+            let dealt = node.as_ref().and_then(|node| node.placement(node.pod(&bind.pod.key)?));
+            bind.placement = dealt.unwrap_or(&bind.placement).clone();
+            let are_ready = || is_settled && are_live(report.as_deref(), &bind.pod, &bind.placement);
+            if bind.placement.devices.is_empty() || are_ready() {
+                ready.push(uid.clone());
+            }
+        }
         for uid in ready {
             self.write_binding(&uid);
         }
@@ -283,7 +289,7 @@ impl Cache {
     pub(super) fn unlead(&mut self) -> bool {
         let Some(live) = &mut self.live else { return false };
         live.fence = None;
-        self.give_up_prepared(|_| true, |_| BindError::NotLeader)
+        self.give_up_prepared(|_| true, |_, _| BindError::NotLeader)
     }
 
     pub(super) fn tick_binds(&mut self, now_ms: u64) -> bool {
@@ -296,7 +302,11 @@ impl Cache {
         }
         self.give_up_prepared(
             |until_ms| until_ms <= now_ms,
-            |bind| BindError::NotLive { pod: bind.pod.key.clone(), node: bind.node.clone() },
+            |cache, bind| BindError::NotLive {
+                pod: bind.pod.key.clone(),
+                node: bind.node.clone(),
+                why: missing(cache.reports.get(&bind.node).map(|report| &**report), bind),
+            },
         )
     }
 
@@ -304,11 +314,13 @@ impl Cache {
     fn give_up_prepared(
         &mut self,
         is_over: impl Fn(u64) -> bool,
-        error: impl Fn(&Bind) -> BindError,
+        error: impl Fn(&Self, &Bind) -> BindError,
     ) -> bool {
         let Some(live) = &self.live else { return false };
         let over = |bind: &Bind| match bind.step {
-            Step::Preparing { until_ms } if is_over(until_ms) => Some((bind.pod.uid.clone(), error(bind))),
+            Step::Preparing { until_ms } if is_over(until_ms) => {
+                Some((bind.pod.uid.clone(), error(self, bind)))
+            }
             _ => None,
         };
         let over: Vec<(Arc<str>, BindError)> = live.binds.values().filter_map(over).collect();
@@ -316,7 +328,8 @@ impl Cache {
     }
 }
 
-/// Whether every GPU instance of a placement is wanted for the pod, and live. One that asks for none is ready.
+/// Whether every GPU instance of a placement is wanted for the pod, live, and offered for it by a kubelet that lists
+/// it: a pod that arrived before its device would be turned away for good. One that asks for none is ready.
 fn are_live(report: Option<&GpuReport>, pod: &Pod, placement: &Placement) -> bool {
     placement.devices.iter().all(|device| {
         let is_it =
@@ -329,8 +342,20 @@ fn are_live(report: Option<&GpuReport>, pod: &Pod, placement: &Placement) -> boo
             let live = gpu.and_then(|gpu| gpu.instances.iter().find(|instance| is_it(instance)));
             is_wanted
                 && live.is_some_and(|live| {
-                    live.uuid.is_some() && live.pod.as_ref().is_none_or(|of| *of == pod.key)
+                    let is_free = live.pod.as_ref().is_none_or(|of| *of == pod.key);
+                    live.uuid.is_some() && live.ready_for.as_ref() == Some(&pod.uid) && is_free
                 })
         })
     })
+}
+
+/// Why a bind waits still, for the pod's Event.
+fn missing(report: Option<&GpuReport>, bind: &Bind) -> Arc<str> {
+    let Some(report) = report else { return "no agent reports this node".into() };
+    let is_of = |device: &Device, open: &Unsettled| {
+        open.gpu == device.gpu && open.start.is_none_or(|start| start == device.start)
+    };
+    let devices = &bind.placement.devices;
+    let said = report.unsettled.iter().find(|open| devices.iter().any(|device| is_of(device, open)));
+    said.map_or_else(|| "its agent has not said why".into(), |open| open.why.clone())
 }

@@ -153,12 +153,14 @@ pub enum BindError {
         pod: PodKey,
     },
     /// The node's agent did not make the GPU instances in time; they were given up.
-    #[error("pod {pod}: the agent of node {node} did not report the GPU instances live in time")]
+    #[error("pod {pod}: the GPU instances on node {node} were not ready in time: {why}")]
     NotLive {
         /// The pod.
         pod: PodKey,
         /// The node.
         node: Arc<str>,
+        /// What was missing, in the agent's words where it has said something.
+        why: Arc<str>,
     },
     /// The API server refused the Binding.
     #[error("pod {pod}: the API server refused the Binding: {why}")]

@@ -69,17 +69,17 @@ impl Cache {
 
 /// By GPU and start.
 fn wanted(node: &Node, report: &GpuReport) -> Vec<Wanted> {
-    let mut wanted: Vec<Wanted> = node.pods.iter().flat_map(|pod| of_pod(pod, report)).collect();
+    let mut wanted: Vec<Wanted> = node.pods.iter().flat_map(|pod| of_pod(node, pod, report)).collect();
     wanted.sort_by(|a, b| place(a).cmp(&place(b)));
     wanted
 }
 
-fn of_pod(pod: &Arc<Pod>, report: &GpuReport) -> Vec<Wanted> {
+fn of_pod(node: &Node, pod: &Arc<Pod>, report: &GpuReport) -> Vec<Wanted> {
     let of = |device| Wanted { pod: pod.key.clone(), uid: pod.uid.clone(), device };
     if pod.request.slices.is_empty() {
         return Vec::new();
     }
-    if let Some(placement) = &pod.placement {
+    if let Some(placement) = node.placement(pod) {
         return placement.devices.iter().cloned().map(of).collect();
     }
     // Its annotation cannot be read: what it may use stays.

@@ -88,8 +88,21 @@ pub struct GpuReport {
     pub gpus: Vec<GpuFacts>,
     /// GPU instances that the scheduler wants and that may not exist yet (`spec.instances`).
     pub wanted: Vec<(u16, InstanceReport)>,
+    /// What is not as it is wanted, and why, in the agent's words.
+    pub unsettled: Vec<Unsettled>,
     /// What in the report could not be read.
     pub problems: Vec<Problem>,
+}
+
+/// Why a GPU instance that is wanted is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsettled {
+    /// NVML index.
+    pub gpu: u16,
+    /// First memory slice; `None` for the GPU as a whole.
+    pub start: Option<u8>,
+    /// In the agent's words.
+    pub why: Arc<str>,
 }
 
 impl GpuReport {
@@ -156,4 +169,7 @@ pub struct InstanceReport {
     pub pod: Option<PodKey>,
     /// UID of that pod, where it is said.
     pub pod_uid: Option<Arc<str>>,
+    /// UID of the pod that gets it when it is bound now: the agent offers its device for that pod, and the kubelet
+    /// lists it as allocatable.
+    pub ready_for: Option<Arc<str>>,
 }

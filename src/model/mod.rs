@@ -22,12 +22,14 @@ mod node;
 mod occupy;
 mod pod;
 mod problem;
+mod recorded;
 mod request;
 mod resource;
 
 pub use cluster::{Cluster, Columns, NodeIndex, PoolRow, ResourceId, Row};
 pub use facts::{
     DynamicFacts, GpuFacts, GpuHealth, GpuReport, InstanceReport, NodeFacts, PoolFacts, Taint, TaintEffect,
+    Unsettled,
 };
 pub use node::{Holding, Node, Pool};
 pub use occupy::{Gpu, Instance, Knowledge};

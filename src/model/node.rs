@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Gpu, GpuReport, NodeFacts, Pod, PodKey, PoolFacts, Problem, Resources, occupy::occupy};
+use super::recorded::correct;
+use super::{
+    Gpu, GpuReport, NodeFacts, Placement, Pod, PodKey, PoolFacts, Problem, Resources, occupy::occupy,
+};
 use crate::mig::Occupancy;
 
 /// A node and everything that follows from what is on it.
@@ -16,6 +19,8 @@ pub struct Node {
     pub report: Option<Arc<GpuReport>>,
     /// The pods bound to it, sorted by key.
     pub pods: Vec<Arc<Pod>>,
+    /// Those to which the kubelet gave other devices than were planned, with the ones that they have.
+    exchanged: Vec<Arc<Pod>>,
     /// What those pods ask of kube-scheduler's own resources.
     pub used: Resources,
     /// Counted devices, in the order of [`NodeFacts::pools`].
@@ -50,11 +55,18 @@ impl Node {
         pods.sort_by(|a, b| a.key.cmp(&b.key));
         let mut problems = facts.problems.clone();
         problems.extend(report.iter().flat_map(|report| report.problems.iter().cloned()));
-        let mut gpus = occupy(&facts, report.as_deref(), &pods, &mut problems);
+        let mut placed = pods.clone();
+        if let Some(report) = &report {
+            correct(report, &mut placed, &mut problems);
+        }
+        let is_other = |(pod, placed): &(&Arc<Pod>, &Arc<Pod>)| !Arc::ptr_eq(pod, placed);
+        let exchanged: Vec<Arc<Pod>> =
+            pods.iter().zip(&placed).filter(is_other).map(|(_, placed)| placed.clone()).collect();
+        let mut gpus = occupy(&facts, report.as_deref(), &placed, &exchanged, &mut problems);
         let pools = count(&facts.pools, &pods, &mut problems);
         close_overcommitted(&mut gpus, &problems);
         let used = pods.iter().fold(Resources::default(), |sum, pod| sum + pod.demand.resources);
-        Self { facts, report, pods, used, pools, gpus, problems }
+        Self { facts, report, pods, exchanged, used, pools, gpus, problems }
     }
 
     /// The same node with another pod on it; it replaces one of the same key.
@@ -95,6 +107,12 @@ impl Node {
     /// The pod of that key, if it is on this node.
     pub fn pod(&self, key: &PodKey) -> Option<&Arc<Pod>> {
         self.pods.binary_search_by(|pod| pod.key.cmp(key)).ok().map(|position| &self.pods[position])
+    }
+
+    /// Where a pod's devices are: as the kubelet has it where it says so, else as was planned.
+    pub fn placement<'a>(&'a self, pod: &'a Pod) -> Option<&'a Placement> {
+        let found = self.exchanged.iter().find(|other| other.key == pod.key);
+        found.map_or(pod, |found| &**found).placement.as_ref()
     }
 
     /// Counted devices with their use.

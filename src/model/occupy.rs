@@ -51,11 +51,13 @@ pub enum Knowledge {
     Assumed,
 }
 
-/// Builds the GPUs of a node from its facts, its agent's report and the pods on it, sorted by key.
+/// Builds the GPUs of a node from its facts, its agent's report and the pods on it, sorted by key; some of these
+/// have other devices than were planned.
 pub(super) fn occupy(
     facts: &NodeFacts,
     report: Option<&GpuReport>,
     pods: &[Arc<Pod>],
+    exchanged: &[Arc<Pod>],
     problems: &mut Vec<Problem>,
 ) -> Vec<Gpu> {
     let gpus = empty_gpus(facts, report, problems);
@@ -66,8 +68,11 @@ pub(super) fn occupy(
                 board.claim(gpu.index, instance);
             }
         }
+        // What was wanted for one that was exchanged is held still, but it is not known by whom.
+        let is_exchanged = |key: &PodKey| exchanged.iter().any(|pod| pod.key == *key);
         for (gpu, instance) in &report.wanted {
-            board.claim(*gpu, instance);
+            let pod = instance.pod.clone().filter(|pod| !is_exchanged(pod));
+            board.claim(*gpu, &InstanceReport { pod, ..instance.clone() });
         }
     }
     let is_placed: Vec<bool> = pods.iter().map(|pod| board.claim_placement(pod)).collect();

@@ -53,6 +53,21 @@ pub enum Problem {
         /// Why it is not believed.
         why: String,
     },
+    /// The kubelet gave a pod another device of the profile than was planned: the model goes by its record.
+    #[error(
+        "pod {pod}: the kubelet gave it {profile} at {} of GPU {}, planned was {} of GPU {}",
+        found.1, found.0, planned.1, planned.0
+    )]
+    Exchanged {
+        /// The pod.
+        pod: PodKey,
+        /// The profile.
+        profile: ProfileName,
+        /// GPU and start that were planned.
+        planned: (u16, u8),
+        /// GPU and start that it has.
+        found: (u16, u8),
+    },
     /// Two instances claim the same memory slices: the GPU is closed for new pods.
     #[error(
         "GPU {gpu}: {profile} at {start} conflicts with what is there already (pod {pod}); closed for new pods"

@@ -3,12 +3,13 @@
 //! `spec.instances` are the GPU instances that the scheduler wants, `status` is what the node's agent reads
 //! from NVML and the kubelet.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::ObjectError;
+use super::gpunode_status::UnsettledStatus;
 use super::object::{Metadata, or_default};
 use crate::mig::{Catalog, ProfileName};
-use crate::model::{GpuFacts, GpuHealth, GpuReport, InstanceReport, PodKey, Problem};
+use crate::model::{GpuFacts, GpuHealth, GpuReport, InstanceReport, PodKey, Problem, Unsettled};
 
 /// A `GpuNode` as Tangram reads it.
 #[derive(Debug, Default, Deserialize)]
@@ -42,6 +43,8 @@ struct Status {
     sequence: u64,
     #[serde(deserialize_with = "or_default")]
     gpus: Vec<GpuForm>,
+    #[serde(deserialize_with = "or_default")]
+    unsettled: Vec<UnsettledStatus>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -70,18 +73,25 @@ struct GpuForm {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct InstanceForm {
     uuid: Option<String>,
     profile: String,
     start: u8,
     pod: Option<PodForm>,
+    ready_for: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct PodForm {
-    namespace: String,
-    name: String,
-    uid: Option<String>,
+/// A pod that is named by another object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PodForm {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
 }
 
 /// Reads a report: the node's name and what its agent and the scheduler say. An instance that cannot be
@@ -104,6 +114,7 @@ pub fn gpu_report(object: GpuNodeObject) -> Result<(String, GpuReport), ObjectEr
             uuid: form.uuid.map(Into::into),
             profile: profile?,
             start: form.start,
+            ready_for: form.ready_for.map(Into::into),
             pod_uid: form.pod.as_ref().and_then(|pod| pod.uid.as_deref().map(Into::into)),
             pod: form.pod.map(|pod| PodKey { namespace: pod.namespace.into(), name: pod.name.into() }),
         })
@@ -136,5 +147,12 @@ pub fn gpu_report(object: GpuNodeObject) -> Result<(String, GpuReport), ObjectEr
         let message = format!("index {} stands there twice", twice[0].index);
         return Err(ObjectError::new(format!("GpuNode {name}"), "status.gpus", message));
     }
-    Ok((name, GpuReport { sequence: object.status.sequence, revision, gpus, wanted, problems }))
+    // One that leaves is in nobody's way: what waits for its room says so itself.
+    let arriving = object.status.unsettled.into_iter().filter(|open| !open.leaving);
+    let unsettled = arriving.filter_map(|open| {
+        let why = format!("{}: {}", open.reason, open.message).into();
+        Some(Unsettled { gpu: u16::try_from(open.gpu).ok()?, start: open.start, why })
+    });
+    let unsettled = unsettled.collect();
+    Ok((name, GpuReport { sequence: object.status.sequence, revision, gpus, wanted, unsettled, problems }))
 }

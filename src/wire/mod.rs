@@ -9,6 +9,7 @@
 //! demand     Pod -> model::Demand, what kube-scheduler's own filters ask
 //! node       Node -> model::NodeFacts, the labels of the NVIDIA stack
 //! gpunode    GpuNode (tangram.gpu/v1alpha1) -> model::GpuReport
+//! gpunode_status its status, as an agent writes it
 //! cluster_file Nodes, Pods and GpuNodes of a file as events
 //! placement  the annotation tangram.gpu/placement
 //! workload   pods of Deployments, Jobs and StatefulSets
@@ -28,6 +29,7 @@ pub mod dryrun;
 pub mod extender;
 pub mod fragmentation;
 mod gpunode;
+pub mod gpunode_status;
 mod node;
 mod object;
 mod placement;
@@ -43,7 +45,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use cluster_file::{Contents, cluster_events};
-pub use gpunode::{GpuNodeObject, gpu_report};
+pub use gpunode::{GpuNodeObject, PodForm, gpu_report};
 pub use node::{NodeObject, Texts, node_facts};
 pub use placement::{PLACEMENT_ANNOTATION, placement_annotation};
 pub use pod::{FENCE_ANNOTATION, NOMINATED_CONDITION, PodObject, pod};

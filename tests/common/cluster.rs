@@ -335,7 +335,7 @@ pub(crate) fn gpu(index: u16, model: &Model, instances: Vec<InstanceReport>) -> 
 /// A live GPU instance, held by `pod` or by nobody who is known.
 pub(crate) fn live(profile: &str, start: u8, pod: Option<&str>) -> InstanceReport {
     let uuid = Some(format!("MIG-{profile}-{start}").into());
-    InstanceReport { uuid, profile: name(profile), start, pod: pod.map(key), pod_uid: None }
+    InstanceReport { uuid, profile: name(profile), start, pod: pod.map(key), pod_uid: None, ready_for: None }
 }
 
 /// A report of these GPUs.

@@ -1,5 +1,6 @@
 //! Agents, and people who create and delete.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tangram::cache::{Event, ResetKind};
@@ -12,14 +13,19 @@ use tangram::model::{
 use crate::rules::Hardware;
 use crate::world::{Action, World, trace};
 
-/// The agent of a node: sees `spec.instances` some time, makes it so some time.
+/// The agent of a node: sees `spec.instances` some time, makes it so some time. The kubelet beside it gives each pod
+/// whichever devices of its profiles are free.
 #[derive(Debug, Default)]
 pub(crate) struct Agent {
     wanted: Vec<(u16, InstanceReport)>,
-    seen: usize,
+    seen: (usize, usize),
     pub(crate) asleep_until: u64,
     is_acting: bool,
+    /// What containers hold, by GPU and start, with the UID of the pod.
+    pub(crate) held: Book,
 }
+
+pub(crate) type Book = BTreeMap<(u16, u8), (Arc<str>, PodKey)>;
 
 const PODS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
@@ -78,16 +84,22 @@ impl World {
     // -----------------------------------------------------------------------------------------------------
     // Agents.
 
-    pub(crate) fn agents_seen(&self) -> usize {
-        self.agents.first().map_or(0, |agent| agent.seen)
+    pub(crate) fn agents_seen(&self) -> (usize, usize) {
+        self.agents.first().map_or((0, 0), |agent| agent.seen)
+    }
+
+    pub(crate) fn news(&self) -> (usize, usize) {
+        let count = |kind| self.server.history(kind).len();
+        (count(ResetKind::Reports), count(ResetKind::Pods))
     }
 
     pub(crate) fn wake_agents(&mut self) {
-        let news = self.server.history(ResetKind::Reports).len();
+        let news = self.news();
         for node in 0..self.agents.len() {
             self.agents[node].seen = news;
             let wanted = self.server.reports.get(&self.hardware[node].0).map(|report| &report.wanted);
-            if wanted.is_some_and(|wanted| *wanted != self.agents[node].wanted) {
+            let is_new = wanted.is_some_and(|wanted| *wanted != self.agents[node].wanted);
+            if is_new || !self.has_all(node) {
                 let delay = self.delay();
                 self.after(delay, Action::AgentSees(node));
             }
@@ -108,7 +120,53 @@ impl World {
         }
     }
 
-    /// Destroys what is not wanted, then makes what is; one at a time at times, and only what the GPU takes.
+    /// Whether every pod of the node holds devices, and nobody else.
+    fn has_all(&self, node: usize) -> bool {
+        let held: BTreeSet<&str> = self.agents[node].held.values().map(|(uid, _)| &**uid).collect();
+        let pods = self.server.holders(&self.hardware[node].0).filter(|pod| !pod.request.slices.is_empty());
+        held == pods.map(|pod| &*pod.uid).collect()
+    }
+
+    /// The kubelet takes devices back of pods that are gone, and gives them to pods that have come: those of the
+    /// profile in any order, whatever was planned.
+    fn kubelet(&mut self, node: usize) {
+        let name = self.hardware[node].0.clone();
+        let pods: Vec<Arc<Pod>> = self.server.holders(&name).cloned().collect();
+        let mut held = std::mem::take(&mut self.agents[node].held);
+        held.retain(|_, (uid, _)| pods.iter().any(|pod| pod.uid == *uid));
+        let Some(report) = self.server.reports.get(&name).cloned() else { return };
+        for pod in pods {
+            if held.values().any(|(uid, _)| *uid == pod.uid) {
+                continue;
+            }
+            let mut given = Vec::new();
+            for device in pod.placement.iter().flat_map(|placement| &placement.devices) {
+                let wanted = self.agents[node].wanted.iter().map(|(gpu, wanted)| (*gpu, wanted));
+                let live = report.gpus.iter().flat_map(|gpu| gpu.instances.iter().map(|it| (gpu.index, it)));
+                let live: Vec<(u16, &InstanceReport)> = live.collect();
+                let is_live = |gpu: u16, it: &InstanceReport| {
+                    live.iter()
+                        .any(|(of, live)| (*of, live.start, &live.profile) == (gpu, it.start, &it.profile))
+                };
+                let free: Vec<(u16, u8)> = wanted
+                    .filter(|(gpu, it)| it.profile == device.profile && is_live(*gpu, it))
+                    .map(|(gpu, it)| (gpu, it.start))
+                    .filter(|at| !held.contains_key(at) && !given.contains(at))
+                    .collect();
+                if free.is_empty() {
+                    break;
+                }
+                given.push(free[self.random.below(free.len())]);
+            }
+            if given.len() == pod.request.slices.len() {
+                trace!(self, "the kubelet of {name} gives {} {} {given:?}", pod.key, pod.uid);
+                held.extend(given.into_iter().map(|at| (at, (pod.uid.clone(), pod.key.clone()))));
+            }
+        }
+        self.agents[node].held = held;
+    }
+
+    /// Destroys what is not wanted and not held, then makes what is; one at a time at times, and only what the GPU takes.
     pub(crate) fn agent_acts(&mut self, node: usize) {
         if self.agents[node].asleep_until > self.now {
             return self.at(self.agents[node].asleep_until, Action::AgentActs(node));
@@ -117,19 +175,23 @@ impl World {
         if !self.is_calm && self.chance(5) {
             self.agents[node].asleep_until = self.now + self.between(100, 3000);
         }
+        self.kubelet(node);
         let (name, hardware) = self.hardware[node].clone();
         let Some(report) = self.server.reports.get(&name) else { return };
         let mut report = GpuReport::clone(report);
         let before = report.gpus.clone();
         let is_same = |live: &InstanceReport, wanted: &InstanceReport| {
-            (live.start, &live.profile, &live.pod) == (wanted.start, &wanted.profile, &wanted.pod)
+            (live.start, &live.profile) == (wanted.start, &wanted.profile)
         };
-        let wanted = self.agents[node].wanted.clone();
+        let (wanted, held) = (self.agents[node].wanted.clone(), self.agents[node].held.clone());
+        let holder = |gpu: u16, start: u8| held.get(&(gpu, start)).map(|(_, pod)| pod.clone());
         for gpu in &mut report.gpus {
             let index = gpu.index;
             let of_gpu = |(gpu, _): &&(u16, InstanceReport)| *gpu == index;
-            gpu.instances
-                .retain(|live| wanted.iter().filter(of_gpu).any(|(_, wanted)| is_same(live, wanted)));
+            gpu.instances.retain(|live| {
+                let is_wanted = wanted.iter().filter(of_gpu).any(|(_, wanted)| is_same(live, wanted));
+                is_wanted || holder(index, live.start).is_some()
+            });
             for (_, wanted) in wanted.iter().filter(of_gpu) {
                 if gpu.instances.iter().any(|live| is_same(live, wanted)) {
                     continue;
@@ -141,14 +203,28 @@ impl World {
                     return self.fail(format!("rule 1: {name} is to have what cannot be: {why}"));
                 }
                 let uuid = format!("MIG-{}", self.server.revision);
-                gpu.instances.push(InstanceReport { uuid: Some(uuid.into()), ..wanted.clone() });
+                gpu.instances.push(InstanceReport {
+                    uuid: Some(uuid.into()),
+                    pod: None,
+                    pod_uid: None,
+                    ..wanted.clone()
+                });
                 if !self.is_calm && self.random.below(4) == 0 {
                     break; // the rest later
                 }
             }
+            for live in &mut gpu.instances {
+                live.pod = holder(index, live.start);
+                let asked = wanted.iter().filter(of_gpu).find(|(_, wanted)| is_same(live, wanted));
+                live.ready_for = asked.and_then(|(_, wanted)| wanted.pod_uid.clone());
+            }
         }
         let live: usize = report.gpus.iter().map(|gpu| gpu.instances.len()).sum();
-        let is_whole = live == wanted.len();
+        let is_there = |(gpu, wanted): &(u16, InstanceReport)| {
+            let gpu = report.gpus.iter().find(|known| known.index == *gpu);
+            gpu.is_some_and(|gpu| gpu.instances.iter().any(|live| is_same(live, wanted)))
+        };
+        let is_whole = wanted.iter().all(is_there) && self.has_all(node);
         if report.gpus != before {
             report.sequence += 1;
             trace!(self, "the agent of {name} reports {live} instances");

@@ -40,9 +40,9 @@ impl World {
                 return Err(format!("rule 3: replica {number} said {:?} wait", replica.waiting));
             }
         }
-        for (name, hardware) in &self.hardware {
+        for ((name, hardware), agent) in self.hardware.iter().zip(&self.agents) {
             rules::node(&self.server, hardware, name)?;
-            rules::wants_its_pods(&self.server, name)?;
+            rules::wants_its_pods(&self.server, &agent.held, name)?;
         }
         self.nobody_is_stuck(&truth)
     }

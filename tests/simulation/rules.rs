@@ -1,12 +1,12 @@
 //! What must hold, said of the API server's own objects and of the raw rows of the MIG table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tangram::cache::Wanted;
-use tangram::mig::{MODELS, ModelRow, ProfileRow};
+use tangram::mig::{MODELS, ModelRow, ProfileName, ProfileRow};
 use tangram::model::{Device, Want};
 
+use crate::actors::Book;
 use crate::server::Server;
 
 /// What a node is made of; nobody can change it.
@@ -71,23 +71,23 @@ pub(crate) fn node(server: &Server, hardware: &Hardware, name: &Arc<str>) -> Res
         if bound.0 != *name || bound.1.devices != devices {
             return Err(format!("rule 2: {} was bound as {bound:?} and has {devices:?}", pod.key));
         }
-        for device in devices {
-            if device.gpu >= hardware.gpus {
-                return Err(format!("rule 1: {} has GPU {}", pod.key, device.gpu));
-            }
-            by_gpu.entry(device.gpu).or_default().push((device.profile.as_str(), device.start));
-            let report = server.reports.get(name);
-            let is_wanted = report.is_some_and(|report| {
-                report.wanted.iter().any(|(gpu, wanted)| {
-                    *gpu == device.gpu
-                        && (&wanted.profile, wanted.start) == (&device.profile, device.start)
-                        && wanted.pod.as_ref() == Some(&pod.key)
-                })
-            });
-            if !is_wanted {
-                return Err(format!("rule 2: {name} is not to have {device:?} of {} ({})", pod.key, pod.uid));
-            }
+        // The kubelet may have dealt the places out otherwise: as many of each profile as it was bound with.
+        let report = server.reports.get(name);
+        let wanted = report.iter().flat_map(|report| &report.wanted);
+        let own = wanted.filter(|(_, wanted)| wanted.pod_uid.as_ref() == Some(&pod.uid));
+        let mut own: Vec<&ProfileName> = own.map(|(_, wanted)| &wanted.profile).collect();
+        let mut bound: Vec<&ProfileName> = devices.iter().map(|device| &device.profile).collect();
+        own.sort();
+        bound.sort();
+        if own != bound {
+            return Err(format!("rule 2: {name} is not to have {bound:?} of {} ({})", pod.key, pod.uid));
         }
+    }
+    for (gpu, wanted) in server.reports.get(name).iter().flat_map(|report| &report.wanted) {
+        if *gpu >= hardware.gpus {
+            return Err(format!("rule 1: {name} is to have GPU {gpu}"));
+        }
+        by_gpu.entry(*gpu).or_default().push((wanted.profile.as_str(), wanted.start));
     }
     if counted > hardware.counted {
         return Err(format!("rule 1: {counted} devices of {} are held on {name}", hardware.counted));
@@ -97,36 +97,35 @@ pub(crate) fn node(server: &Server, hardware: &Hardware, name: &Arc<str>) -> Res
     })
 }
 
-/// Rule 3, as far as it is about objects: a node's `GpuNode` asks for the instances of its pods and no others.
-pub(crate) fn wants_its_pods(server: &Server, name: &Arc<str>) -> Result<(), String> {
-    let mut expected: Vec<Wanted> = Vec::new();
-    for pod in server.holders(name) {
-        let devices = pod.placement.iter().flat_map(|placement| &placement.devices);
-        expected.extend(devices.map(|device| Wanted {
-            pod: pod.key.clone(),
-            uid: pod.uid.clone(),
-            device: Device { container: "".into(), ..device.clone() },
-        }));
-    }
-    expected.sort_by_key(|wanted| (wanted.device.gpu, wanted.device.start));
+/// Rule 3, as far as it is about objects: a node's `GpuNode` asks for the instances of its pods and no others, where
+/// they are held.
+pub(crate) fn wants_its_pods(server: &Server, held: &Book, name: &Arc<str>) -> Result<(), String> {
     let Some(report) = server.reports.get(name) else { return Ok(()) };
-    let wanted = report.wanted.iter().map(|(gpu, wanted)| Wanted {
-        pod: wanted.pod.clone().expect("everything is wanted for a pod"),
-        uid: wanted.pod_uid.clone().expect("everything is wanted for a pod"),
-        device: Device {
-            container: "".into(),
-            gpu: *gpu,
-            profile: wanted.profile.clone(),
-            start: wanted.start,
-        },
-    });
-    let wanted: Vec<Wanted> = wanted.collect();
-    if wanted != expected {
-        return Err(format!("rule 3: {name} wants {wanted:?} for {expected:?}"));
+    let pods: BTreeSet<&Arc<str>> = server.holders(name).map(|pod| &pod.uid).collect();
+    let holders: BTreeSet<&Arc<str>> = held.values().map(|(uid, _)| uid).collect();
+    let with_slices = server.holders(name).filter(|pod| !pod.request.slices.is_empty());
+    if let Some(pod) = with_slices.into_iter().find(|pod| !holders.contains(&pod.uid)) {
+        return Err(format!("rule 3: {} on {name} never got its devices", pod.key));
     }
-    let live: usize = report.gpus.iter().map(|gpu| gpu.instances.len()).sum();
-    if live != wanted.len() {
-        return Err(format!("rule 3: {name} has {live} live instances for {}", wanted.len()));
+    for (gpu, wanted) in &report.wanted {
+        let uid = wanted.pod_uid.as_ref().expect("everything is wanted for a pod");
+        if !pods.contains(uid) {
+            return Err(format!("rule 3: {name} wants {wanted:?} for nobody"));
+        }
+        if let Some((holder, _)) = held.get(&(*gpu, wanted.start)).filter(|(holder, _)| holder != uid) {
+            return Err(format!("rule 3: {name} wants {wanted:?} for another than its holder {holder}"));
+        }
+    }
+    let is_wanted =
+        |gpu: u16, start: u8| report.wanted.iter().any(|(of, it)| (*of, it.start) == (gpu, start));
+    for gpu in &report.gpus {
+        let of_nobody = gpu
+            .instances
+            .iter()
+            .find(|live| !is_wanted(gpu.index, live.start) && !held.contains_key(&(gpu.index, live.start)));
+        if let Some(live) = of_nobody {
+            return Err(format!("rule 3: {name} has {live:?} for nobody"));
+        }
     }
     Ok(())
 }

@@ -245,7 +245,8 @@ impl Server {
         let form = |wanted: &Wanted| {
             let (uuid, profile) = (None, wanted.device.profile.clone());
             let (pod, pod_uid) = (Some(wanted.pod.clone()), Some(wanted.uid.clone()));
-            let instance = InstanceReport { uuid, profile, start: wanted.device.start, pod, pod_uid };
+            let instance =
+                InstanceReport { uuid, profile, start: wanted.device.start, pod, pod_uid, ready_for: None };
             (wanted.device.gpu, instance)
         };
         let wanted: Vec<(u16, InstanceReport)> = instances.iter().map(form).collect();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
-use tangram::cache::{Cache, Event, Options, ResetKind};
+use tangram::cache::{Cache, Event, Options};
 use tangram::model::{PodKey, Policy};
 use tangram::sim::Random;
 use tangram::solver::Scores;
@@ -299,9 +299,7 @@ impl World {
                 }
             }
         }
-        let seen = self.agents_seen();
-        let news = self.server.history(ResetKind::Reports).len();
-        if seen < news {
+        if self.agents_seen() != self.news() {
             self.wake_agents();
         }
     }

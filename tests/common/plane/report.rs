@@ -53,7 +53,8 @@ impl Hardware {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (profile, start) = (text(&wanted["profile"]), &wanted["start"]);
         let uuid = format!("MIG-{}-{}-{profile}-{start}", self.name, wanted["gpu"]);
-        let mut instance = json!({ "uuid": uuid, "profile": profile, "start": start });
+        let mut instance =
+            json!({ "uuid": uuid, "profile": profile, "start": start, "readyFor": wanted["pod"]["uid"] });
         let (namespace, name) = (text(&wanted["pod"]["namespace"]), text(&wanted["pod"]["name"]));
         if !name.is_empty() {
             let pod = Api::<Pod>::namespaced(client.clone(), &namespace).get_opt(&name).await?;
