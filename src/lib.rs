@@ -44,6 +44,9 @@
 //! Absent on purpose: a database (the API server is the only durable store), a lock around the model, a
 //! placement made anywhere but in [`solver`].
 
+#![forbid(unsafe_code)]
+
+pub mod agent;
 pub mod cache;
 pub mod cli;
 pub mod config;

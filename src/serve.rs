@@ -261,7 +261,8 @@ async fn stopped(stop: watch::Sender<bool>) {
     }
 }
 
-async fn signalled() {
+/// Waits for SIGINT or SIGTERM.
+pub(crate) async fn signalled() {
     let terminate = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => signal.recv().await,

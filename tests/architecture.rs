@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules from the bottom up; each may name those in rows above it and in its own row's module.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 13] = [
     &["units"],
     &["mig"],
     &["model"],
@@ -18,6 +18,7 @@ const LAYERS: [&[&str]; 12] = [
     &["owner", "metrics"],
     &["http", "config"],
     &["k8s", "tls"],
+    &["agent"],
     &["serve"],
     &["cli"],
 ];
@@ -47,7 +48,13 @@ fn sources(module: &str) -> Vec<PathBuf> {
     if file.exists() {
         return vec![file];
     }
-    fs::read_dir(src.join(module)).expect(module).map(|entry| entry.unwrap().path()).collect()
+    files(&src.join(module))
+}
+
+/// The files of a folder and its subfolders.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(folder).expect("a folder").map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 /// Code without comments; what is in a string is code here, which errs on the strict side.

@@ -1,6 +1,8 @@
 //! The command line.
 
+mod agent;
 mod client;
+mod inventory;
 mod plan;
 mod scheduler_config;
 mod serve;
@@ -47,11 +49,13 @@ Examples:
   tangram serve --cluster cluster.json              the extender on a copy of yours
   tangram serve --kubeconfig ~/.kube/config         the extender on your live cluster
   tangram scheduler-config --cluster cluster.json   what your kube-scheduler needs to ask it
+  tangram agent --once                              what the GPUs of this machine are, and who uses them
   tangram plan -f pods.yaml --cluster cluster.json  would these pods fit, and where?";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Agent(Box<agent::Agent>),
     Plan(plan::Plan),
     SchedulerConfig(scheduler_config::SchedulerConfig),
 }
@@ -82,11 +86,13 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match (&cli.common.log_level, &cli.command) {
         (Some(level), _) => config.log.level.clone_from(level),
         (None, Command::Plan(_) | Command::SchedulerConfig(_)) => "warn".clone_into(&mut config.log.level),
-        (None, Command::Serve(_)) => {}
+        (None, Command::Agent(agent)) if agent.is_for_people() => "warn".clone_into(&mut config.log.level),
+        (None, Command::Serve(_) | Command::Agent(_)) => {}
     }
     start_log(&config)?;
     match cli.command {
         Command::Serve(serve) => serve.run(config),
+        Command::Agent(agent) => agent.run(&config),
         Command::Plan(plan) => plan.run(config),
         Command::SchedulerConfig(command) => command.run(&config),
     }

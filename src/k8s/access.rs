@@ -115,7 +115,7 @@ impl Access {
     }
 
     /// Opens a stream: the body is read by the caller, however long it takes.
-    pub(super) async fn open(&self, path: &str) -> Result<axum::http::Response<Body>, String> {
+    pub(crate) async fn open(&self, path: &str) -> Result<axum::http::Response<Body>, String> {
         let opened = tokio::time::timeout(self.timeout, self.send(Method::GET, path, "", None)).await;
         opened.map_err(|_| format!("no answer within {:?}", self.timeout))?
     }

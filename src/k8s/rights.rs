@@ -77,6 +77,12 @@ pub const SCHEDULER: &[Right] = &[
 /// Of the agent on a node. `deploy/policies` narrows them to the objects of its own node.
 pub const AGENT: &[Right] = &[
     right(
+        "",
+        "nodes",
+        &["get", "list", "watch"],
+        "labels that say which GPUs are Tangram's; the owner of what it writes",
+    ),
+    right(
         "tangram.gpu",
         "gpunodes",
         &["create", "get", "list", "watch"],
