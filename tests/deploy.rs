@@ -5,6 +5,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+#[path = "deploy/agent.rs"]
+mod agent;
+#[path = "deploy/image.rs"]
+mod image;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -149,7 +154,7 @@ fn compared(objects: Vec<Value>) -> BTreeMap<String, Value> {
     fn strip(value: &mut Value) {
         const HASHED: [&str; 2] = ["tangram-config-", "tangram-scheduler-config-"];
         const HASH: usize = 10; // letters of kustomize's suffix
-        const SETS: [&str; 3] = ["ports", "volumeMounts", "volumes"];
+        const SETS: [&str; 4] = ["env", "ports", "volumeMounts", "volumes"];
         match value {
             Value::String(text) => {
                 for prefix in HASHED {
@@ -408,7 +413,9 @@ fn selectors_of_a_shape_find_its_pods_and_their_ports() {
             .collect();
         assert_eq!(&deployment["spec"]["selector"]["matchLabels"], labels);
         assert_eq!(&of_kind(&objects, "PodDisruptionBudget")[0]["spec"]["selector"]["matchLabels"], labels);
-        let network = &of_kind(&objects, "NetworkPolicy")[0]["spec"];
+        let policies = of_kind(&objects, "NetworkPolicy");
+        let network = policies.into_iter().find(|policy| policy["metadata"]["name"] == "tangram").unwrap();
+        let network = &network["spec"];
         assert_eq!(&network["podSelector"]["matchLabels"], labels);
         let open = network["ingress"][0]["ports"].as_array().unwrap().iter();
         let open: BTreeSet<&str> = open.map(|port| port["port"].as_str().unwrap()).collect();
@@ -704,8 +711,9 @@ fn versions_are_the_ones_that_the_tests_run() {
     let image = format!("tangram:{}", env!("CARGO_PKG_VERSION"));
     let scheduler = format!("registry.k8s.io/kube-scheduler:v{kubernetes}");
     for (overlay, _) in SHAPES {
-        for deployment in of_kind(&kustomize(overlay), "Deployment") {
-            for container in deployment["spec"]["template"]["spec"]["containers"].as_array().unwrap() {
+        let objects = kustomize(overlay);
+        for workload in of_kind(&objects, "Deployment").into_iter().chain(of_kind(&objects, "DaemonSet")) {
+            for container in workload["spec"]["template"]["spec"]["containers"].as_array().unwrap() {
                 let found = container["image"].as_str().unwrap();
                 assert!([image.as_str(), scheduler.as_str()].contains(&found), "{found}");
             }

@@ -6,12 +6,49 @@
 #[expect(dead_code, reason = "shared by several test files")]
 mod http;
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
 use http::Server;
+use tangram::agent::desk::Reason;
 use tangram::config::{Config, Election, Kubernetes};
 use tangram::serve::EXAMPLE;
 
 const README: &str = include_str!("../README.md");
 const CONFIGURATION: &str = include_str!("../docs/configuration.md");
+const AGENT: &str = include_str!("../deploy/agent.md");
+const CONTRIBUTING: &str = include_str!("../CONTRIBUTING.md");
+
+/// Every document that people read.
+const DOCUMENTS: [&str; 9] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/architecture.md",
+    "docs/configuration.md",
+    "deploy/README.md",
+    "deploy/agent.md",
+    "deploy/policies/README.md",
+    "benches/README.md",
+    "fuzz/README.md",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The section of a document below a heading, without what follows the next one of its level.
+fn section<'a>(text: &'a str, heading: &str) -> &'a str {
+    let level = heading.split_once(' ').unwrap().0;
+    let after = text.split_once(&format!("\n{heading}\n")).unwrap().1;
+    after.split_once(&format!("\n{level} ")).map_or(after, |(section, _)| section)
+}
+
+/// The first cells of a table's rows that are code.
+fn keys(text: &str) -> BTreeSet<&str> {
+    text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(key, _)| key).collect()
+}
 
 /// The fenced block of a language that follows `heading`.
 fn block<'a>(text: &'a str, heading: &str, language: &str) -> &'a str {
@@ -100,4 +137,126 @@ fn the_example_configuration_can_be_read() {
     let config = Config::parse(block(CONFIGURATION, "# Configuration", "yaml")).unwrap();
     assert_eq!(config.limits.node_names, 5000);
     assert_eq!(config.device_resources.len(), 1);
+}
+
+#[test]
+fn every_reason_of_the_agent_is_documented_with_what_to_do() {
+    // A reason that is new has to come in here, and so into the document.
+    fn next(reason: Option<Reason>) -> Option<Reason> {
+        Some(match reason {
+            None => Reason::InUse,
+            Some(Reason::InUse) => Reason::InsufficientResources,
+            Some(Reason::InsufficientResources) => Reason::OccupiedByOthers,
+            Some(Reason::OccupiedByOthers) => Reason::MakingRoom,
+            Some(Reason::MakingRoom) => Reason::HeldByContainer,
+            Some(Reason::HeldByContainer) => Reason::GpuLost,
+            Some(Reason::GpuLost) => Reason::MigDisabled,
+            Some(Reason::MigDisabled) => Reason::MigNotSupported,
+            Some(Reason::MigNotSupported) => Reason::ResetRequired,
+            Some(Reason::ResetRequired) => Reason::NotDynamic,
+            Some(Reason::NotDynamic) => Reason::NoSuchGpu,
+            Some(Reason::NoSuchGpu) => Reason::NoSuchPlacement,
+            Some(Reason::NoSuchPlacement) => Reason::DriverError,
+            Some(Reason::DriverError) => return None,
+        })
+    }
+    let all = std::iter::successors(next(None), |reason| next(Some(*reason)));
+    let names: BTreeSet<String> = all.map(|reason| reason.to_string()).collect();
+    let reports = section(AGENT, "## What it reports").split_once("\n### ").unwrap().0;
+    let mut documented = keys(reports);
+    for condition in ["NVMLReady", "KubeletReady", "InstancesReady"] {
+        assert!(documented.remove(condition), "{condition}");
+    }
+    assert_eq!(documented, names.iter().map(String::as_str).collect());
+}
+
+#[test]
+fn the_xids_that_are_called_harmless_are_those_that_the_agent_takes_for_such() {
+    let row = AGENT.lines().find(|line| line.contains("the program's own fault (")).unwrap();
+    let numbers = row.split_once('(').unwrap().1.split_once(')').unwrap().0;
+    let documented: Vec<u64> = numbers.split(", ").map(|number| number.parse().unwrap()).collect();
+    let harmless: Vec<u64> = (0..1000).filter(|xid| !tangram_nvml::is_of_gpu(*xid)).collect();
+    assert_eq!(documented, harmless);
+}
+
+#[test]
+fn flags_of_the_agent_that_documents_name_exist() {
+    let help = Command::new(env!("CARGO_BIN_EXE_tangram")).args(["agent", "--help"]).output().unwrap().stdout;
+    let help = String::from_utf8(help).unwrap();
+    let known: BTreeSet<&str> = help.split_whitespace().filter(|word| word.starts_with("--")).collect();
+    let mut named = 0;
+    for line in AGENT.lines().filter(|line| line.contains("tangram agent ")) {
+        let after = line.split_once("tangram agent ").unwrap().1;
+        for flag in after.split_whitespace().filter(|word| word.starts_with("--")) {
+            assert!(known.contains(flag), "{line}");
+            named += 1;
+        }
+    }
+    assert_eq!(named, 2);
+    for flag in ["--keep-mig-mode", "--namespace"] {
+        let documents = [AGENT, include_str!("../deploy/README.md")].concat();
+        assert!(known.contains(flag) && documents.contains(flag), "{flag}");
+    }
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    for document in DOCUMENTS {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        for link in text.split("](").skip(1).map(|rest| rest.split_once(')').unwrap().0) {
+            if link.starts_with("http") {
+                continue;
+            }
+            let (path, anchor) =
+                link.split_once('#').map_or((link, None), |(path, anchor)| (path, Some(anchor)));
+            let folder = root().join(document).parent().unwrap().to_owned();
+            let target = if path.is_empty() { root().join(document) } else { folder.join(path) };
+            assert!(target.exists(), "{document}: {link}");
+            if let Some(anchor) = anchor {
+                assert!(anchors(&target).contains(anchor), "{document}: {link}");
+            }
+        }
+    }
+}
+
+/// Headings as links name them.
+fn anchors(document: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(document).unwrap();
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |line: &str| {
+        let kept = line.trim_start_matches('#').trim().to_lowercase();
+        kept.chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+            .collect::<String>()
+            .replace(' ', "-")
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn every_test_file_stands_in_the_table_of_tests_and_no_other() {
+    let is_rust = |name: &str| Path::new(name).extension().is_some_and(|end| end == "rs");
+    let table = section(CONTRIBUTING, "## Tests");
+    let mut named: BTreeSet<&str> = table.split('`').filter(|word| is_rust(word)).collect();
+    let mut there = BTreeSet::new();
+    for folder in ["tests", "nvml/tests"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if is_rust(&name) {
+                there.insert(format!("{folder}/{name}"));
+            }
+        }
+    }
+    named.retain(|name| name.contains("tests/"));
+    assert_eq!(named, there.iter().map(String::as_str).collect());
+}
+
+#[test]
+fn the_crates_of_the_workspace_stand_in_the_map_of_the_code() {
+    let manifest = include_str!("../Cargo.toml");
+    let members = manifest.split_once("members = [").unwrap().1.split_once(']').unwrap().0;
+    let map = section(CONTRIBUTING, "## Where things are");
+    for member in members.split(',').map(|member| member.trim().trim_matches('"')) {
+        assert!(map.contains(&format!("`{member}/`")), "{member}");
+    }
 }
