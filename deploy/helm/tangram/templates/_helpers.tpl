@@ -4,6 +4,24 @@ app.kubernetes.io/name: tangram
 app.kubernetes.io/component: scheduler
 {{- end }}
 
+{{/* Labels that select the agent's pods. */}}
+{{- define "tangram.agentLabels" -}}
+app.kubernetes.io/name: tangram
+app.kubernetes.io/component: agent
+{{- end }}
+
+{{/* Not while the GPU Operator wants the driver for itself. */}}
+{{- define "tangram.agentMayUseDriver" -}}
+- key: nvidia.com/gpu.deploy.client
+  operator: NotIn
+  values: [paused-for-driver-upgrade, paused-for-mig-change]
+{{- end }}
+
+{{/* The image of everything that is Tangram. */}}
+{{- define "tangram.image" -}}
+{{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) | quote }}
+{{- end }}
+
 {{/* Objects written down once, for kustomize and for this chart: a file of files/, in the release's namespace.
      Takes (list $ PATH). */}}
 {{- define "tangram.file" -}}
