@@ -5,7 +5,12 @@
 //! definitions leave to Go's `constants.go`.
 
 /// Device plugins: `pkg/apis/deviceplugin/v1beta1/api.proto`.
-#[allow(clippy::all, rustdoc::bare_urls, rustdoc::invalid_html_tags)]
+#[allow(
+    clippy::all,
+    rustdoc::bare_urls,
+    rustdoc::invalid_html_tags,
+    reason = "generated code, and comments of Go"
+)]
 pub mod deviceplugin {
     tonic::include_proto!("v1beta1");
 
@@ -20,7 +25,12 @@ pub mod deviceplugin {
 }
 
 /// Who holds which device: `pkg/apis/podresources/v1/api.proto`.
-#[allow(clippy::all, rustdoc::bare_urls, rustdoc::invalid_html_tags)]
+#[allow(
+    clippy::all,
+    rustdoc::bare_urls,
+    rustdoc::invalid_html_tags,
+    reason = "generated code, and comments of Go"
+)]
 pub mod podresources {
     tonic::include_proto!("v1");
 }

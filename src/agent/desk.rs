@@ -298,8 +298,7 @@ impl Desk {
             let looked = Look { desk: self, sight, gpu, now_ms }.look(&mut turn, &mut offers);
             self.withdrawn.extend(looked);
         }
-        let is_taken = |id: &DeviceId| self.granted.contains_key(id) || sight.holder(id).is_some();
-        let waits_until = self.turns.keep(&mut offers, sight, is_taken, now_ms);
+        let waits_until = self.turns.keep(&mut offers, sight, is_handed_out, now_ms);
         let wanted = sight.wanted().unwrap_or_default();
         let is_there = |index| sight.inventory.gpus.iter().any(|gpu| gpu.index == index);
         for wanted in wanted.iter().filter(|wanted| !is_there(wanted.gpu)) {

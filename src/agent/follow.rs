@@ -5,11 +5,10 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::k8s::{Access, Reply};
+use crate::k8s::{Access, Change, Reply};
 
 /// How long the API server keeps a watch open, in seconds.
 const WATCH_S: u64 = 290;
@@ -109,14 +108,6 @@ async fn watch_from(
             }
         }
     }
-}
-
-#[derive(Deserialize)]
-struct Change<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    #[serde(borrow)]
-    object: &'a RawValue,
 }
 
 #[derive(Deserialize)]

@@ -169,7 +169,13 @@ impl State {
             self.desk.done(&step, result, now_ms);
         }
         match answer.inventory {
-            Ok(inventory) => {
+            Ok(mut inventory) => {
+                // One with an XID of its own takes no more.
+                for gpu in &mut inventory.gpus {
+                    let told = self.xids.get(&gpu.uuid).into_iter().flatten();
+                    gpu.ailments.extend(told.map(|xid| Ailment::Xid(*xid)));
+                    gpu.ailments.sort();
+                }
                 if self.nvml.take().is_some() {
                     info!(gpus = inventory.gpus.len(), "NVML answers again.");
                 }
@@ -223,7 +229,7 @@ impl State {
             }
             return None;
         }
-        let mut turn = self.desk.turn(&self.told_sight(), now_ms);
+        let mut turn = self.desk.turn(&self.sight, now_ms);
         if *self.desk.ledger() != self.saved {
             if let Err(error) = self.desk.ledger().write(&self.ledger_path) {
                 let error = format!("{error:#}");
@@ -248,17 +254,6 @@ impl State {
         turn.wake_ms.map(|at| Duration::from_millis(at.saturating_sub(now_ms) + 1))
     }
 
-    /// The sight with what the driver told of GPUs: one with an XID of its own takes no more.
-    fn told_sight(&self) -> Sight {
-        let mut sight = self.sight.clone();
-        for gpu in &mut sight.inventory.gpus {
-            let told = self.xids.get(&gpu.uuid).into_iter().flatten();
-            gpu.ailments.extend(told.map(|xid| Ailment::Xid(*xid)));
-            gpu.ailments.sort();
-        }
-        sight
-    }
-
     /// Wishes the status that follows.
     fn tell(&mut self, turn: &Turn) {
         let now = Timestamp::now().to_string();
@@ -276,7 +271,7 @@ impl State {
             before: &self.conditions,
             now: &now,
         };
-        let content = content(&self.told_sight(), turn, &notes);
+        let content = content(&self.sight, turn, &notes);
         self.conditions.clone_from(&content.conditions);
         self.wishes.send_if_modified(|wish| {
             let is_new = wish.as_ref() != Some(&content);

@@ -59,7 +59,7 @@ impl Turns {
             self.taken.retain(|id, pod| is_offered(id) && is_of(id, pod));
         }
         let has_ended = |id: &DeviceId| {
-            !is_taken(id) && self.taken.get(id) == pod_of(sight, id) && self.taken.contains_key(id)
+            !is_taken(id) && self.taken.get(id).is_some_and(|pod| pod_of(sight, id) == Some(pod))
         };
         offers.retain(|offer| !has_ended(&offer.id));
         let is_patient = |since_ms: u64| now_ms < since_ms + PATIENCE_MS;

@@ -49,6 +49,7 @@ pub use access::{Access, Reply};
 pub use age::{Age, Clock};
 pub use lead::Leadership;
 use nominate::News;
+pub(crate) use watch::Change;
 
 use crate::cache::{Cache, Difference, Effect, Event};
 use crate::config::{Election as ElectionMode, Kubernetes};

@@ -286,12 +286,14 @@ pub(super) struct ListMeta<'a> {
     pub(super) next: &'a str,
 }
 
-#[derive(Deserialize)]
-struct Change<'a> {
+/// One event of a watch; its object stays text.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Change<'a> {
+    /// `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK` or `ERROR`.
     #[serde(rename = "type")]
-    kind: &'a str,
+    pub(crate) kind: &'a str,
     #[serde(borrow)]
-    object: &'a RawValue,
+    pub(crate) object: &'a RawValue,
 }
 
 #[derive(Default, Deserialize)]
