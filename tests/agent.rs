@@ -213,6 +213,16 @@ async fn a_pod_gets_exactly_the_gpu_instance_that_was_placed_for_it() {
     delete(&plane, "one").await;
     stage.is_empty().await;
     assert_eq!(stage.gpus.made_and_removed(), (1, 1));
+
+    // Its GpuNode is made again when somebody deletes it.
+    let objects = gpu_nodes(plane.client());
+    let old = objects.get("real").await.unwrap().metadata.uid;
+    objects.delete("real", &DeleteParams::default()).await.unwrap();
+    let again = async || {
+        let object = objects.get_opt("real").await.unwrap()?;
+        (object.metadata.uid != old && object.data["status"]["gpuCount"] == 2).then_some(())
+    };
+    wait_until("the GpuNode is there again", LIMIT, again).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

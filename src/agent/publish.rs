@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::follow::Sighting;
 use super::limit::Bucket;
 use crate::k8s::{Access, Clock, Reply};
 use crate::wire::gpunode_status::{Condition, GpuNodeStatus, StatusContent};
@@ -57,6 +58,7 @@ pub(super) async fn publish(
     clock: Clock,
     owner: Owner,
     mut wishes: watch::Receiver<Option<StatusContent>>,
+    mut gpu_node: watch::Receiver<Sighting>,
 ) {
     let mut sequence = None;
     let mut written: Option<StatusContent> = None;
@@ -65,8 +67,12 @@ pub(super) async fn publish(
     loop {
         let wish = wishes.borrow_and_update().clone().filter(|wish| Some(wish) != written.as_ref());
         let Some(wish) = wish else {
-            if wishes.changed().await.is_err() {
-                return;
+            tokio::select! {
+                changed = wishes.changed() => if changed.is_err() { return },
+                // Somebody deleted it: it is made again, with all that there is to say.
+                Ok(()) = gpu_node.changed() => if *gpu_node.borrow_and_update() == Sighting::Absent {
+                    (sequence, written) = (None, None);
+                },
             }
             continue;
         };

@@ -53,6 +53,7 @@ pub async fn run(options: Options, access: Access, mut stop: watch::Receiver<boo
     tasks.spawn(follow(access.clone(), "/api/v1/nodes", options.node.clone(), tell));
     let (tell, mut gpu_node) = watch::channel(Sighting::Unknown);
     tasks.spawn(follow(access.clone(), GPU_NODES, options.node.clone(), tell));
+    let published = gpu_node.clone();
     let (worker, mut answers) = Worker::start(options.nvml.clone()).context("no thread for NVML")?;
     let mut events = listen(options.nvml.clone()).context("no thread for NVML's events")?;
     let (kubelet, mut records, mut granted) = Kubelet::start(options.kubelet.clone(), clock, &mut tasks)?;
@@ -65,7 +66,10 @@ pub async fn run(options: Options, access: Access, mut stop: watch::Receiver<boo
             return;
         };
         let owner = Owner { node: name, uid: uid.unwrap_or_default() };
-        tokio::join!(live(access.clone(), namespace, owner.clone()), publish(access, clock, owner, status));
+        tokio::join!(
+            live(access.clone(), namespace, owner.clone()),
+            publish(access, clock, owner, status, published)
+        );
     });
     let mut state = State::new(&options, clock, worker, kubelet, wishes);
     let mut look = interval(LOOK);
