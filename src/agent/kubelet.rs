@@ -27,6 +27,13 @@ const READ_SOON: Duration = Duration::from_millis(20);
 const SOON_MAX: u32 = 80;
 /// Between two reads at least: the kubelet refuses more than 100 calls a second.
 const GAP: Duration = Duration::from_millis(20);
+/// After a call to a device plugin a pod is being admitted, and who holds what is not asked: at that question the
+/// kubelet drops what pods held that have just ended. It has counted those pods already, and if their devices are
+/// dropped before it compares, it turns the new pod away ("Node didn't have enough resource": Kubernetes 1.36.2,
+/// `sanitizeNodeAllocatable`).
+const ADMISSION_MS: u64 = 100;
+/// However many pods come one after another, the record is not older than this.
+const POSTPONED_MAX_MS: u64 = 1000;
 
 /// Where the kubelet is, and what containers are told.
 #[derive(Debug, Clone)]
@@ -53,6 +60,8 @@ pub(super) struct Record {
 pub(super) struct Kubelet {
     offers: watch::Sender<Offers>,
     ask: Arc<Notify>,
+    called: watch::Sender<Option<u64>>,
+    clock: Clock,
 }
 
 /// What [`Kubelet::start`] brings to life: the hands, the record, devices handed out just now.
@@ -65,19 +74,25 @@ impl Kubelet {
         let (grant, granted) = mpsc::unbounded_channel();
         let (tell, records) = watch::channel(Record::default());
         let ask = Arc::new(Notify::new());
+        let (called, last_call) = watch::channel(None);
         let resources = PodResources::new(&options.pod_resources, BTreeSet::new())
             .context("the socket of the kubelet's pod-resources interface")?;
-        let reader = Reader { resources, clock, ask: ask.clone(), offers: offered.clone(), tell };
+        let reader = Reader { resources, clock, ask: ask.clone(), offers: offered.clone(), last_call, tell };
         tasks.spawn(reader.run());
         tasks.spawn(async move {
             plugin::run(options.plugin, offered, grant).await.ok(); // the end of the task is what is told
         });
-        Ok((Self { offers, ask }, records, granted))
+        Ok((Self { offers, ask, called, clock }, records, granted))
     }
 
-    /// Reads the record now.
+    /// Reads the record as soon as no pod is being admitted.
     pub(super) fn ask(&self) {
         self.ask.notify_one();
+    }
+
+    /// The kubelet has called a device plugin just now: it admits a pod.
+    pub(super) fn called(&self) {
+        self.called.send_replace(Some(self.clock.now_ms()));
     }
 
     /// Offers devices: one resource for each profile of the GPUs that are Tangram's.
@@ -124,16 +139,19 @@ struct Reader {
     clock: Clock,
     ask: Arc<Notify>,
     offers: watch::Receiver<Offers>,
+    last_call: watch::Receiver<Option<u64>>,
     tell: watch::Sender<Record>,
 }
 
 impl Reader {
     async fn run(mut self) {
         let mut soon = 0;
-        let mut is_asked = true;
+        // While a device is awaited, who holds others does not matter: half as many calls.
+        let (mut due_since, mut is_asked) = (Some(self.clock.now_ms()), false);
         loop {
-            // While a device is awaited, who holds others does not matter: half as many calls.
-            let record = self.read(soon == 0 || is_asked).await;
+            let postponed = due_since.and_then(|since| self.admission_ends_in(since));
+            let has_holders = due_since.is_some() && postponed.is_none();
+            let record = self.read(has_holders).await;
             let is_awaited = record.error.is_none() && !self.missing(&record).is_empty();
             soon = if is_awaited { soon + 1 } else { 0 };
             self.tell.send_if_modified(|known| {
@@ -143,19 +161,35 @@ impl Reader {
                     || known.allocatable != record.allocatable
                     || known.error != record.error;
                 *known = record;
-                is_new || is_asked
+                is_new || is_asked && has_holders
             });
-            let pause = if (1..SOON_MAX).contains(&soon) { READ_SOON } else { READ };
-            is_asked = tokio::select! {
-                () = tokio::time::sleep(pause) => false,
-                () = self.ask.notified() => true,
+            if has_holders {
+                (due_since, is_asked) = (None, false);
+            }
+            let is_soon = (1..SOON_MAX).contains(&soon);
+            let pause = if is_soon { READ_SOON } else { READ };
+            let pause = postponed.map_or(pause, |rest| pause.min(rest));
+            let is_due = tokio::select! {
+                () = tokio::time::sleep(pause) => !is_soon,
+                () = self.ask.notified() => { is_asked = true; true }
                 changed = self.offers.changed() => match changed {
-                    Ok(()) => { soon = 0; false }
+                    Ok(()) => { soon = 0; true }
                     Err(_) => return,
                 },
             };
+            if is_due {
+                due_since.get_or_insert_with(|| self.clock.now_ms());
+            }
             tokio::time::sleep(GAP).await;
         }
+    }
+
+    /// How long the pod that is being admitted still takes, or the question that is due since a moment can wait;
+    /// `None` when it may be asked now.
+    fn admission_ends_in(&self, due_since_ms: u64) -> Option<Duration> {
+        let end_ms = ((*self.last_call.borrow())? + ADMISSION_MS).min(due_since_ms + POSTPONED_MAX_MS);
+        let rest_ms = end_ms.checked_sub(self.clock.now_ms())?;
+        (rest_ms > 0).then(|| Duration::from_millis(rest_ms))
     }
 
     /// Devices that are offered and that the kubelet does not list.
@@ -165,9 +199,9 @@ impl Reader {
         offered.map(|offer| &offer.id).filter(|id| !record.allocatable.contains(id)).cloned().collect()
     }
 
-    async fn read(&self, with_holders: bool) -> Record {
+    async fn read(&self, has_holders: bool) -> Record {
         let known = self.tell.borrow().clone();
-        let held = if with_holders { self.holders().await } else { Ok(known.held.clone()) };
+        let held = if has_holders { self.holders().await } else { Ok(known.held.clone()) };
         let held = match held {
             Ok(held) => held,
             Err(error) => {

@@ -215,9 +215,13 @@ impl State {
         self.record = record;
     }
 
+    /// The kubelet was given devices, or is about to choose some.
     pub(super) fn granted(&mut self, ids: Vec<DeviceId>) {
-        self.desk.granted(ids, self.clock.now_ms());
-        self.kubelet.ask();
+        self.kubelet.called();
+        if !ids.is_empty() {
+            self.desk.granted(ids, self.clock.now_ms());
+            self.kubelet.ask();
+        }
     }
 
     /// Does what follows from all that is known; when to look again, if nothing happens before.

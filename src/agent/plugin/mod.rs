@@ -107,7 +107,7 @@ pub struct Ended;
 /// does so too, at once.
 ///
 /// `allocated` is told the devices that the kubelet was given, which its pod-resources interface shows a moment
-/// later.
+/// later; and nothing but that, an empty list, when the kubelet asks which it should take.
 pub async fn run(
     config: Config,
     mut offers: watch::Receiver<Offers>,

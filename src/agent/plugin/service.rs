@@ -33,7 +33,7 @@ pub(super) struct Service {
     pub(super) entries: watch::Receiver<Entries>,
     /// How many lists are being watched.
     pub(super) watched: watch::Sender<usize>,
-    /// Told after each allocation.
+    /// Told after each allocation; no devices, before one.
     pub(super) allocated: mpsc::UnboundedSender<Vec<DeviceId>>,
 }
 
@@ -97,6 +97,7 @@ impl DevicePlugin for Service {
         &self,
         request: Request<PreferredAllocationRequest>,
     ) -> Result<Response<PreferredAllocationResponse>, Status> {
+        self.allocated.send(Vec::new()).ok(); // an agent that listens no more is ending
         let containers = &request.get_ref().container_requests;
         let entries = self.entries.borrow().clone();
         let answer = |request| ContainerPreferredAllocationResponse {
@@ -124,7 +125,6 @@ impl DevicePlugin for Service {
                     info!(resource, devices = container.devices_ids.join(","), "Handed out devices.");
                 }
                 let ids = containers.iter().flat_map(|container| &container.devices_ids);
-                // An agent that listens no more is ending.
                 self.allocated.send(ids.filter_map(|id| id.parse().ok()).collect()).ok();
                 Ok(Response::new(AllocateResponse { container_responses }))
             }
