@@ -1,15 +1,15 @@
 //! All models in one index: product label to model, profile name to rows, occupancies numbered in one row.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use super::{Geometry, MODELS, ModelRow, PlacementId, ProfileId, ProfileName, StateId};
+use super::{Geometry, LayoutId, Layouts, MODELS, ModelRow, PlacementId, ProfileId, ProfileName, StateId};
 
 /// Index of a GPU model in the [`Catalog`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ModelId(u8);
 
-/// What one dynamic-MIG GPU holds: a number that names (model, state), so that a price per occupancy is
+/// What one dynamic-MIG GPU holds: a number that names (model, layout), so that a price per occupancy is
 /// one look-up in one flat table. [`Occupancy::CLOSED`] takes nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Occupancy(u16);
@@ -29,6 +29,7 @@ impl Occupancy {
 struct Model {
     row: &'static ModelRow,
     geometry: Geometry,
+    layouts: Arc<Layouts>,
     first: u16,
 }
 
@@ -64,8 +65,11 @@ impl Catalog {
                 catalog.by_profile.entry(profile.name.clone()).or_default().push((id, index));
             }
             let first = u16::try_from(catalog.owners.len() + 1).expect("all occupancies fit into 16 bits");
-            catalog.owners.extend((0..geometry.states()).map(|_| id));
-            catalog.models.push(Model { row, geometry, first });
+            let alike = catalog.models.iter().find(|model| model.geometry.is_like(&geometry));
+            let layouts =
+                alike.map_or_else(|| Arc::new(Layouts::new(&geometry)), |model| model.layouts.clone());
+            catalog.owners.extend((0..layouts.count()).map(|_| id));
+            catalog.models.push(Model { row, geometry, layouts, first });
         }
         catalog
     }
@@ -91,6 +95,11 @@ impl Catalog {
         &self.models[usize::from(model.0)].geometry
     }
 
+    /// The layouts of a model.
+    pub fn layouts(&self, model: ModelId) -> &Layouts {
+        &self.models[usize::from(model.0)].layouts
+    }
+
     /// The models that offer `profile`, each with its index there.
     pub fn offers(&self, profile: &ProfileName) -> &[(ModelId, ProfileId)] {
         self.by_profile.get(profile).map_or(&[], Vec::as_slice)
@@ -111,21 +120,26 @@ impl Catalog {
         self.occupancy(model, 0)
     }
 
-    /// The occupancy that is `state` of `model`.
-    pub fn occupancy(&self, model: ModelId, state: StateId) -> Occupancy {
-        Occupancy(self.models[usize::from(model.0)].first + state)
+    fn occupancy(&self, model: ModelId, layout: LayoutId) -> Occupancy {
+        Occupancy(self.models[usize::from(model.0)].first + layout)
     }
 
-    /// Model and state of an occupancy; `None` for a closed GPU.
-    pub fn state(&self, occupancy: Occupancy) -> Option<(ModelId, StateId)> {
+    /// Model and layout of an occupancy; `None` for a closed GPU.
+    pub fn layout(&self, occupancy: Occupancy) -> Option<(ModelId, LayoutId)> {
         let model = *self.owners.get(occupancy.index().checked_sub(1)?)?;
         Some((model, occupancy.0 - self.models[usize::from(model.0)].first))
     }
 
+    /// Model and state of an occupancy; `None` for a closed GPU.
+    pub fn state(&self, occupancy: Occupancy) -> Option<(ModelId, StateId)> {
+        let (model, layout) = self.layout(occupancy)?;
+        Some((model, self.layouts(model).state(layout)))
+    }
+
     /// The occupancy after a placement, or `None` where it is illegal.
     pub fn after(&self, occupancy: Occupancy, placement: PlacementId) -> Option<Occupancy> {
-        let (model, state) = self.state(occupancy)?;
-        Some(self.occupancy(model, self.geometry(model).after(state, placement)?))
+        let (model, layout) = self.layout(occupancy)?;
+        Some(self.occupancy(model, self.layouts(model).after(layout, placement)?))
     }
 }
 

@@ -164,6 +164,14 @@ impl Geometry {
         (next != ILLEGAL).then_some(next)
     }
 
+    /// Whether another geometry has the same placements, states and successors: its layouts are the same too.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let places = |geometry: &Self| -> Vec<(ProfileId, u16)> {
+            geometry.placements.iter().map(|placement| (placement.profile, placement.mask)).collect()
+        };
+        self.successors == other.successors && places(self) == places(other)
+    }
+
     /// Where `profile` may start on a GPU in `state`, in the order in which equal starts are preferred.
     pub fn legal(&self, state: StateId, profile: ProfileId) -> impl Iterator<Item = (PlacementId, StateId)> {
         let ids = &self.profiles[usize::from(profile)].placements;
@@ -265,6 +273,6 @@ fn gcd(a: u8, b: u8) -> u8 {
     if b == 0 { a } else { gcd(b, a.rem_euclid(b)) }
 }
 
-fn narrow<T: TryFrom<usize>>(index: usize) -> T {
+pub(super) fn narrow<T: TryFrom<usize>>(index: usize) -> T {
     T::try_from(index).ok().expect("a geometry has fewer placements and states than its indices hold")
 }

@@ -1,13 +1,15 @@
 //! MIG geometry: which GPU instances a GPU model can hold, and where.
 //!
 //! Words (NVIDIA MIG User Guide): a *profile* such as `3g.40gb` names a kind of GPU instance; a
-//! *placement* is a profile at a start, in memory slices; an *occupancy* is everything that decides what
-//! else fits on one GPU: the memory slices in use and the few counters that bind.
+//! *placement* is a profile at a start, in memory slices; a *state* is everything that decides what else fits
+//! on one GPU: the memory slices in use and the few counters that bind; a *layout* is the instances at their
+//! places, and an *occupancy* the layout of a GPU of some model.
 //!
 //! ```text
 //! models   facts: one row per GPU model and profile, with sources
 //! profile  names: 1g.10gb+me as nvidia-smi prints it, mig-1g.10gb.me as a resource name
-//! geometry one model compiled: every reachable occupancy, and where each placement leads
+//! geometry one model compiled: every reachable state, and where each placement leads
+//! layouts  the same for layouts
 //! catalog  all models: product label -> model, profile name -> rows, one flat index of occupancies
 //! ```
 //!
@@ -18,12 +20,14 @@
 
 mod catalog;
 mod geometry;
+mod layouts;
 #[expect(clippy::unreadable_literal, reason = "numbers as the sources print them")]
 mod models;
 mod profile;
 
 pub use catalog::{Catalog, ModelId, Occupancy};
 pub use geometry::{Geometry, Placement, PlacementId, Profile, ProfileId, StateId};
+pub use layouts::{LayoutId, Layouts};
 pub use models::MODELS;
 pub use profile::ProfileName;
 
