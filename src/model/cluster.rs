@@ -52,6 +52,8 @@ struct Span {
     occupancies: Range<u32>,
     pools: Range<u32>,
     priority_min: i32,
+    salt: u64,
+    is_silent: bool,
 }
 
 /// What the solver scans of one node.
@@ -63,6 +65,10 @@ pub struct Row<'a> {
     pub pools: &'a [PoolRow],
     /// Lowest priority of a pod that holds a device here; `i32::MAX` when there is none.
     pub priority_min: i32,
+    /// A number that tells nodes apart, made from the name.
+    pub salt: u64,
+    /// Whether the agent that would make GPU instances here is silent.
+    pub is_silent: bool,
 }
 
 /// What the solver scans of a node that stands in no cluster, such as one without some of its pods.
@@ -71,12 +77,20 @@ pub struct Columns {
     occupancies: Vec<Occupancy>,
     pools: Vec<PoolRow>,
     priority_min: i32,
+    salt: u64,
+    is_silent: bool,
 }
 
 impl Columns {
     /// The columns as a row.
     pub fn row(&self) -> Row<'_> {
-        Row { occupancies: &self.occupancies, pools: &self.pools, priority_min: self.priority_min }
+        Row {
+            occupancies: &self.occupancies,
+            pools: &self.pools,
+            priority_min: self.priority_min,
+            salt: self.salt,
+            is_silent: self.is_silent,
+        }
     }
 }
 
@@ -239,6 +253,8 @@ impl Span {
             occupancies: self.occupancies.end..self.occupancies.end,
             pools: self.pools.end..self.pools.end,
             priority_min: i32::MAX,
+            salt: 0,
+            is_silent: false,
         }
     }
 }
@@ -250,18 +266,26 @@ impl Chunk {
             occupancies: &self.occupancies[bounds(&span.occupancies)],
             pools: &self.pools[bounds(&span.pools)],
             priority_min: span.priority_min,
+            salt: span.salt,
+            is_silent: span.is_silent,
         }
     }
 
     /// Puts a node into its slot and brings the columns up to date: in place when the node keeps its shape,
     /// which is every event but a changed number of GPUs or resources.
     fn set(&mut self, slot: usize, node: Option<Arc<Node>>, resources: &BTreeMap<Arc<str>, ResourceId>) {
-        let nothing = Columns { occupancies: Vec::new(), pools: Vec::new(), priority_min: i32::MAX };
-        let Columns { occupancies, pools, priority_min } =
+        let nothing = Columns {
+            occupancies: Vec::new(),
+            pools: Vec::new(),
+            priority_min: i32::MAX,
+            salt: 0,
+            is_silent: false,
+        };
+        let Columns { occupancies, pools, priority_min, salt, is_silent } =
             node.as_deref().map_or(nothing, |node| columns(node, resources));
         self.nodes[slot] = node;
         let span = &mut self.spans[slot];
-        span.priority_min = priority_min;
+        (span.priority_min, span.salt, span.is_silent) = (priority_min, salt, is_silent);
         let (old_occupancies, old_pools) = (bounds(&span.occupancies), bounds(&span.pools));
         let shift = |range: &mut Range<u32>, from: usize, to: usize| {
             let moved = |at: u32| at + narrow(to) - narrow(from);
@@ -296,7 +320,15 @@ fn columns(node: &Node, resources: &BTreeMap<Arc<str>, ResourceId>) -> Columns {
         occupancies: node.dynamic_gpus().map(|gpu| gpu.occupancy).collect(),
         pools: pools.collect(),
         priority_min: holders.map(|pod| pod.priority).min().unwrap_or(i32::MAX),
+        salt: salt(&node.facts.name),
+        is_silent: node.is_silent,
     }
+}
+
+/// FNV-1a (Fowler, Noll, Vo): the same on every machine.
+fn salt(name: &str) -> u64 {
+    name.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 fn split(index: NodeIndex) -> (usize, usize) {

@@ -92,6 +92,8 @@ pub struct GpuReport {
     pub unsettled: Vec<Unsettled>,
     /// What in the report could not be read.
     pub problems: Vec<Problem>,
+    /// Whether the kubelet answers the agent: a pod that is not named then holds nothing yet.
+    pub has_record: bool,
 }
 
 /// Why a GPU instance that is wanted is not there.
@@ -114,13 +116,23 @@ impl GpuReport {
         }
     }
 
-    /// The report as it is when some GPU instances, by index of the GPU, are taken away.
+    /// The report as it is when some pods are gone. GPU instances that Tangram made for them go too, and those at
+    /// `places` (index of the GPU, first memory slice); what somebody else made stays, and they hold it no longer.
     #[must_use]
-    pub fn without(&self, goes: impl Fn(u16, &InstanceReport) -> bool) -> Self {
+    pub fn without(&self, is_gone: impl Fn(&PodKey) -> bool, places: &[(u16, u8)]) -> Self {
         let mut report = self.clone();
+        let goes = |gpu: u16, instance: &InstanceReport| {
+            instance.pod.as_ref().is_some_and(&is_gone) || places.contains(&(gpu, instance.start))
+        };
         report.wanted.retain(|(gpu, instance)| !goes(*gpu, instance));
-        for gpu in &mut report.gpus {
-            gpu.instances.retain(|instance| !goes(gpu.index, instance));
+        for GpuFacts { index, holders, instances, .. } in &mut report.gpus {
+            holders.retain(|holder| !is_gone(&holder.pod));
+            instances.retain(|instance| instance.is_foreign || !goes(*index, instance));
+            for instance in instances {
+                instance.sharers.retain(|sharer| !is_gone(&sharer.pod));
+                let left = instance.pod.take().filter(|pod| !is_gone(pod));
+                instance.pod = left.or_else(|| Some(instance.sharers.first()?.pod.clone()));
+            }
         }
         report
     }
@@ -139,6 +151,10 @@ pub struct GpuFacts {
     pub model: Option<ModelId>,
     /// Memory of the whole GPU, where reported.
     pub memory_mib: Option<u32>,
+    /// Memory in use, where pods share the GPU.
+    pub memory_used_mib: Option<u32>,
+    /// The pods to which the kubelet gave the GPU itself, or shares of it.
+    pub holders: Vec<Holder>,
     /// Whether MIG mode is on.
     pub is_mig_enabled: bool,
     /// Whether it can be used.
@@ -156,6 +172,15 @@ pub enum GpuHealth {
     Unhealthy(Arc<str>),
 }
 
+/// A pod to which the kubelet gave a device of a device plugin.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder {
+    /// The pod.
+    pub pod: PodKey,
+    /// How many shares of the device (time-slicing, MPS); `None` where all of it is the pod's.
+    pub shares: Option<u32>,
+}
+
 /// A GPU instance that exists or should.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceReport {
@@ -165,8 +190,14 @@ pub struct InstanceReport {
     pub profile: ProfileName,
     /// First memory slice, in NVML's unit.
     pub start: u8,
-    /// The pod that holds it or is to hold it.
+    /// The pod that holds it or is to hold it; the first of those that share it.
     pub pod: Option<PodKey>,
+    /// The pods that share it; empty where it is not shared.
+    pub sharers: Vec<Holder>,
+    /// Memory in use, where pods share it.
+    pub memory_used_mib: Option<u32>,
+    /// Whether somebody else than Tangram made it.
+    pub is_foreign: bool,
     /// UID of that pod, where it is said.
     pub pod_uid: Option<Arc<str>>,
     /// UID of the pod that gets it when it is bound now: the agent offers its device for that pod, and the kubelet

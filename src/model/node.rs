@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::occupy::occupy;
+use super::pool::{close_overcommitted, count};
 use super::recorded::correct;
 use super::{
-    Gpu, GpuReport, NodeFacts, Placement, Pod, PodKey, PoolFacts, Problem, Resources, occupy::occupy,
+    Gpu, GpuFacts, GpuReport, NodeFacts, Placement, Pod, PodKey, Pool, PoolFacts, Problem, Resources,
 };
-use crate::mig::Occupancy;
 
 /// A node and everything that follows from what is on it.
 ///
@@ -27,30 +28,14 @@ pub struct Node {
     pub pools: Vec<Pool>,
     /// GPUs that are dynamic or reported, by index.
     pub gpus: Vec<Gpu>,
+    /// Whether GPUs of this node are partitioned by an agent that has not been heard for too long.
+    pub is_silent: bool,
     /// What does not add up.
     pub problems: Vec<Problem>,
 }
 
-/// The use of one pool of counted devices.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pool {
-    /// Units held; more than the capacity only with a [`Problem::Overcommitted`].
-    pub used: u32,
-    /// Who holds them, sorted by pod.
-    pub holdings: Vec<Holding>,
-}
-
-/// A pod's share of a pool.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holding {
-    /// The pod.
-    pub pod: PodKey,
-    /// Units.
-    pub count: u32,
-}
-
 impl Node {
-    /// Derives a node. The order of `pods` does not matter.
+    /// Derives a node, with an agent that is not silent. The order of `pods` does not matter.
     pub fn new(facts: Arc<NodeFacts>, report: Option<Arc<GpuReport>>, mut pods: Vec<Arc<Pod>>) -> Self {
         pods.sort_by(|a, b| a.key.cmp(&b.key));
         let mut problems = facts.problems.clone();
@@ -63,10 +48,20 @@ impl Node {
         let exchanged: Vec<Arc<Pod>> =
             pods.iter().zip(&placed).filter(is_other).map(|(_, placed)| placed.clone()).collect();
         let mut gpus = occupy(&facts, report.as_deref(), &placed, &exchanged, &mut problems);
-        let pools = count(&facts.pools, &pods, &mut problems);
+        let pools = count(&facts.pools, report.as_deref(), &gpus, &pods, &mut problems);
         close_overcommitted(&mut gpus, &problems);
         let used = pods.iter().fold(Resources::default(), |sum, pod| sum + pod.demand.resources);
-        Self { facts, report, pods, exchanged, used, pools, gpus, problems }
+        Self { facts, report, pods, exchanged, used, pools, gpus, is_silent: false, problems }
+    }
+
+    /// The same node with an agent that is silent, or is not. Where no GPU is Tangram's to partition, nothing waits
+    /// for an agent, and it makes no difference.
+    #[must_use]
+    pub fn with_agent(mut self, is_silent: bool) -> Self {
+        self.is_silent = is_silent && self.facts.dynamic.is_some();
+        self.problems.retain(|problem| *problem != Problem::SilentAgent);
+        self.problems.extend(self.is_silent.then_some(Problem::SilentAgent));
+        self
     }
 
     /// The same node with another pod on it; it replaces one of the same key.
@@ -74,7 +69,7 @@ impl Node {
     pub fn with(&self, pod: &Arc<Pod>) -> Self {
         let others = self.pods.iter().filter(|other| other.key != pod.key).cloned();
         let pods = others.chain([pod.clone()]).collect();
-        Self::new(self.facts.clone(), self.report.clone(), pods)
+        self.again(self.report.clone(), pods)
     }
 
     /// The node as it is when some of its pods are gone and their GPU instances with them.
@@ -88,20 +83,21 @@ impl Node {
             theirs.map(|instance| (gpu.index, instance.start)).collect::<Vec<_>>()
         };
         let places: Vec<(u16, u8)> = self.gpus.iter().flat_map(of_gpu).collect();
-        let report = self.report.as_ref().map(|report| {
-            Arc::new(report.without(|gpu, instance| {
-                is_theirs(instance.pod.as_ref()) || places.contains(&(gpu, instance.start))
-            }))
-        });
+        let is_gone = |pod: &PodKey| gone.contains(&pod);
+        let report = self.report.as_ref().map(|report| Arc::new(report.without(is_gone, &places)));
         let left = self.pods.iter().filter(|pod| !goes(pod)).cloned().collect();
-        Self::new(self.facts.clone(), report, left)
+        self.again(report, left)
     }
 
     /// The same node keeping only some of its pods; what its agent reports stays.
     #[must_use]
     pub fn retaining(&self, keeps: impl Fn(&Pod) -> bool) -> Self {
         let pods = self.pods.iter().filter(|pod| keeps(pod)).cloned().collect();
-        Self::new(self.facts.clone(), self.report.clone(), pods)
+        self.again(self.report.clone(), pods)
+    }
+
+    fn again(&self, report: Option<Arc<GpuReport>>, pods: Vec<Arc<Pod>>) -> Self {
+        Self::new(self.facts.clone(), report, pods).with_agent(self.is_silent)
     }
 
     /// The pod of that key, if it is on this node.
@@ -120,42 +116,13 @@ impl Node {
         self.facts.pools.iter().zip(&self.pools)
     }
 
+    /// What the agent reports of a GPU.
+    pub fn reported(&self, gpu: u16) -> Option<&GpuFacts> {
+        self.report.as_ref()?.gpus.iter().find(|reported| reported.index == gpu)
+    }
+
     /// The GPUs that Tangram may partition.
     pub fn dynamic_gpus(&self) -> impl Iterator<Item = &Gpu> {
         self.gpus.iter().filter(|gpu| gpu.is_dynamic)
     }
-}
-
-/// Pods that hold more of NVIDIA's devices than the device plugin has left hold GPUs that Tangram may think
-/// are its own: nothing more is placed on any of those.
-fn close_overcommitted(gpus: &mut [Gpu], problems: &[Problem]) {
-    let is_nvidia = |problem: &Problem| matches!(problem, Problem::Overcommitted { resource, .. } if resource.starts_with("nvidia.com/"));
-    if problems.iter().any(is_nvidia) {
-        for gpu in gpus {
-            gpu.occupancy = Occupancy::CLOSED;
-        }
-    }
-}
-
-fn count(facts: &[PoolFacts], pods: &[Arc<Pod>], problems: &mut Vec<Problem>) -> Vec<Pool> {
-    let mut pools = vec![Pool { used: 0, holdings: Vec::new() }; facts.len()];
-    for pod in pods {
-        for (resource, count) in &pod.request.counted {
-            let Ok(position) = facts.binary_search_by(|facts| facts.resource.cmp(resource)) else {
-                let (resource, used) = (resource.clone(), *count);
-                problems.push(Problem::Overcommitted { resource, used, capacity: 0 });
-                continue;
-            };
-            let pool = &mut pools[position];
-            pool.used = pool.used.saturating_add(*count);
-            pool.holdings.push(Holding { pod: pod.key.clone(), count: *count });
-        }
-    }
-    for (facts, pool) in facts.iter().zip(&pools) {
-        if pool.used > facts.capacity {
-            let (resource, used, capacity) = (facts.resource.clone(), pool.used, facts.capacity);
-            problems.push(Problem::Overcommitted { resource, used, capacity });
-        }
-    }
-    pools
 }

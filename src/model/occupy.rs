@@ -81,6 +81,7 @@ pub(super) fn occupy(
     }
     if let Some(report) = report {
         board.close_unhealthy(report);
+        board.close_held_whole(report);
     }
     for gpu in &mut board.gpus {
         gpu.instances.sort();
@@ -164,6 +165,18 @@ impl Board<'_> {
             {
                 gpu.occupancy = Occupancy::CLOSED;
                 self.problems.push(Problem::Unhealthy { gpu: reported.index, why: why.clone() });
+            }
+        }
+    }
+
+    /// A dynamic GPU that the device plugin gave away takes nothing while its pod lives.
+    fn close_held_whole(&mut self, report: &GpuReport) {
+        for reported in &report.gpus {
+            if let Some(holder) = reported.holders.first()
+                && let Some(gpu) = self.gpu(reported.index).filter(|gpu| gpu.is_dynamic)
+            {
+                gpu.occupancy = Occupancy::CLOSED;
+                self.problems.push(Problem::HeldWhole { gpu: reported.index, pod: holder.pod.clone() });
             }
         }
     }
@@ -347,9 +360,9 @@ impl Board<'_> {
         self.gpus.iter_mut().filter(|gpu| gpu.is_dynamic).find_map(|gpu| {
             let (model, state) = catalog.state(gpu.occupancy)?;
             let geometry = catalog.geometry(model);
-            let (id, after) = geometry.legal(state, want.cheapest(catalog, model)?).next()?;
+            let (id, _) = geometry.legal(state, want.cheapest(catalog, model)?).next()?;
             let placement = geometry.placements()[usize::from(id)];
-            gpu.occupancy = catalog.occupancy(model, after);
+            gpu.occupancy = catalog.after(gpu.occupancy, id)?;
             gpu.instances.push(Instance {
                 start: placement.start,
                 profile: placement.profile,

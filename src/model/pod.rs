@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Demand, Request};
+use super::{Demand, Mobility, Request};
 use crate::mig::ProfileName;
 
 /// Namespace and name: what people call a pod.
@@ -28,6 +28,8 @@ pub struct Pod {
     pub key: PodKey,
     /// Identity over time: a pod recreated under its name has another one.
     pub uid: Arc<str>,
+    /// `metadata.creationTimestamp`, in seconds since 1970; 0 where there is none.
+    pub created_s: i64,
     /// `spec.priority`; a pod may only evict pods of lower priority.
     pub priority: i32,
     /// The devices it asks for.
@@ -42,6 +44,8 @@ pub struct Pod {
     pub unreadable_placement: Option<Arc<str>>,
     /// Whether somebody asked to delete it: it still holds its devices.
     pub is_terminating: bool,
+    /// Whether it may be moved.
+    pub mobility: Mobility,
     /// Which version of the API object this is.
     pub version: Version,
     /// What matters only while it waits for a node; `None` for a bound pod.
@@ -78,8 +82,6 @@ pub struct Version {
 pub struct Waiting {
     /// `spec.schedulerName`.
     pub scheduler: Arc<str>,
-    /// `metadata.creationTimestamp`, in seconds since 1970.
-    pub created_s: i64,
     /// Whether scheduling gates keep it from being scheduled at all.
     pub is_gated: bool,
     /// Whether `spec.preemptionPolicy` forbids it to evict others.

@@ -45,6 +45,26 @@ pub enum Problem {
         /// Units allocatable.
         capacity: u32,
     },
+    /// The kubelet's record of counted devices is not what the pods ask for; what either says is held.
+    #[error(
+        "{resource}: the kubelet records {stray} that no pod here asks for, and lacks {missing} that pods ask for"
+    )]
+    Record {
+        /// Resource name.
+        resource: Arc<str>,
+        /// Units recorded for pods that are not known here, or that ask for fewer.
+        stray: u32,
+        /// Units asked for and not recorded, such as those of a pod that is starting.
+        missing: u32,
+    },
+    /// A pod holds a GPU itself that Tangram is to partition: the GPU is closed for new pods.
+    #[error("GPU {gpu}: pod {pod} holds it as a whole; closed for new pods")]
+    HeldWhole {
+        /// The GPU.
+        gpu: u16,
+        /// The pod.
+        pod: PodKey,
+    },
     /// A placement annotation that cannot be true.
     #[error("pod {pod}: placement annotation is not believed: {why}")]
     Lie {
@@ -105,6 +125,9 @@ pub enum Problem {
     /// Nobody makes GPU instances here: the node's dynamic GPUs are closed.
     #[error("no agent reports the node's GPUs (GpuNode): its dynamic GPUs are closed for new pods")]
     NoAgent,
+    /// Nobody makes GPU instances here just now: what is there stays, nothing new is placed.
+    #[error("the node's Tangram agent is silent: its Lease is not renewed; no new MIG device is placed here")]
+    SilentAgent,
     /// A GPU that its agent reports unusable.
     #[error("GPU {gpu}: unhealthy: {why}")]
     Unhealthy {

@@ -60,7 +60,7 @@ impl fmt::Display for Want {
     }
 }
 
-/// How to choose among places that fit.
+/// How to choose among places that fit. All but the first two are for comparison.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Policy {
     /// Least fragmentation cost first: keep room for what the cluster is asked for.
@@ -68,15 +68,51 @@ pub enum Policy {
     Pack,
     /// Emptiest first: for workloads that suffer from neighbours or must not fail together.
     Spread,
+    /// The fullest place that fits.
+    BestFit,
+    /// The first place that fits: by name of the node, index of the GPU, order of starts.
+    FirstFit,
+    /// Minimum fragmentation increment (2025): least growth of the starts that are blocked for some profile.
+    Mfi,
+    /// Fragmentation gradient descent (ATC 2023): least growth of what is free and of no use to the demand.
+    Fgd,
+    /// Any place that fits, by a seed.
+    Random(u64),
 }
 
 impl Policy {
-    /// Every policy with its name.
-    pub const ALL: [(&'static str, Self); 2] = [("pack", Self::Pack), ("spread", Self::Spread)];
+    /// The names of all policies, for messages.
+    pub const NAMES: &str = "pack, spread, best-fit, first-fit, mfi, fgd, random(SEED)";
 
-    /// The policy called `name`.
+    const NAMED: [(&str, Self); 7] = [
+        ("pack", Self::Pack),
+        ("spread", Self::Spread),
+        ("best-fit", Self::BestFit),
+        ("first-fit", Self::FirstFit),
+        ("mfi", Self::Mfi),
+        ("fgd", Self::Fgd),
+        ("random", Self::Random(0)),
+    ];
+
+    /// The policy called `name`; `random` is `random(0)`.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find_map(|(known, policy)| (known == name).then_some(policy))
+        let seed = name.strip_prefix("random(").and_then(|rest| rest.strip_suffix(')'));
+        if let Some(seed) = seed {
+            return seed.parse().ok().map(Self::Random);
+        }
+        Self::NAMED.into_iter().find_map(|(known, policy)| (known == name).then_some(policy))
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Random(seed @ 1..) => write!(f, "random({seed})"),
+            policy => {
+                let name = Self::NAMED.iter().find(|(_, known)| known == policy).map(|(name, _)| *name);
+                f.write_str(name.unwrap_or_default())
+            }
+        }
     }
 }
 

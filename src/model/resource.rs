@@ -72,7 +72,31 @@ pub enum PoolKind {
         replicas: u32,
         /// The MIG profile of the device that is shared; `None` for a whole GPU.
         of: Option<ProfileName>,
+        /// How it is shared, where a label says it.
+        by: Option<Sharing>,
     },
+}
+
+/// How NVIDIA's device plugin shares a device (`sharing.timeSlicing`, `sharing.mps`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// The pods' processes take turns; each may use all of the memory.
+    TimeSlicing,
+    /// The pods' processes run side by side, each with its part of the memory.
+    Mps,
+}
+
+impl Sharing {
+    /// Each with its name in the labels of GPU feature discovery.
+    pub const ALL: [(&'static str, Self); 2] = [("time-slicing", Self::TimeSlicing), ("mps", Self::Mps)];
+
+    /// Its name in the labels.
+    pub fn name(self) -> &'static str {
+        Self::ALL
+            .into_iter()
+            .find_map(|(name, known)| (known == self).then_some(name))
+            .expect("all stand there")
+    }
 }
 
 /// Amounts of what kube-scheduler's own filters count.
