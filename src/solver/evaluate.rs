@@ -1,8 +1,9 @@
 //! One node, one request: what it costs there, or why it does not fit.
 
 use super::query::{Counted, Query, Slices};
-use super::score::{Cell, pool_cost};
-use super::{Cost, Refusal, pack::pack};
+use super::score::Cell;
+use super::whole::pool_cost;
+use super::{Cost, Refusal, pack::pack, random};
 use crate::model::{Cluster, NodeIndex, Policy, PoolRow, Row};
 
 /// Steps of fullness that the policy `spread` tells apart.
@@ -15,20 +16,25 @@ const FULLNESS_STEP: Cost = 1 << 40;
 /// Table look-ups for counted devices and for single GPU instances: O(pools + GPUs). Several instances are
 /// packed greedily, and exactly where greed finds no place.
 pub fn evaluate(row: Row<'_>, query: &Query<'_>) -> Result<Cost, Refusal> {
+    let cost = priced(row, query)?;
+    Ok(if let Policy::Random(seed) = query.policy { random::of_node(row, seed) } else { cost })
+}
+
+fn priced(row: Row<'_>, query: &Query<'_>) -> Result<Cost, Refusal> {
     let mut cost: Cost = 0;
     for counted in &query.counted {
         let pool = find(row.pools, counted)?;
         let used = i64::from(pool.capacity - pool.free);
         let spread = match query.policy {
-            Policy::Pack => 0,
             Policy::Spread => fullness(used, i64::from(pool.capacity)),
+            _ => 0,
         };
-        cost = spread.saturating_add(pool_cost(pool, counted.count)).saturating_add(cost);
+        cost = spread.saturating_add(pool_cost(pool, counted.count, query.policy)).saturating_add(cost);
     }
     let Some(first) = query.slices.first() else { return Ok(cost) };
     let is_single = query.slices.len() == 1 && first.asks.len() == 1;
     let slices =
-        if is_single && query.policy == Policy::Pack { single(row, first)? } else { several(row, query)? };
+        if is_single && query.policy != Policy::Spread { single(row, first)? } else { several(row, query)? };
     Ok(slices.saturating_add(cost))
 }
 
@@ -49,6 +55,8 @@ fn find<'a>(pools: &'a [PoolRow], counted: &Counted) -> Result<&'a PoolRow, Refu
 fn single(row: Row<'_>, slices: &Slices<'_>) -> Result<Cost, Refusal> {
     let column = slices.column.as_ref();
     match column.map_or(Cell::Never, |column| column.least(row.occupancies)) {
+        // Nobody would make the instance, however much room there is. What can never be is said first.
+        Cell::Fits(_) | Cell::Full | Cell::Fragmented if row.is_silent => Err(Refusal::SilentAgent),
         Cell::Fits(cost) => Ok(Cost::from(cost)),
         cell => Err(refusal(row, slices, cell)),
     }
@@ -77,7 +85,6 @@ fn several(row: Row<'_>, query: &Query<'_>) -> Result<Cost, Refusal> {
     let count = query.slices.iter().map(|slices| slices.asks.len()).sum();
     let packed = pack(row.occupancies, query).map_err(|unpacked| unpacked.refusal(count))?;
     let fullness = match query.policy {
-        Policy::Pack => 0,
         Policy::Spread => {
             let all = row.occupancies.iter().map(|&occupancy| query.scores.fragmentation(occupancy));
             let (used, total) = all.fold((0, 0), |(used, total), gpu| {
@@ -85,6 +92,7 @@ fn several(row: Row<'_>, query: &Query<'_>) -> Result<Cost, Refusal> {
             });
             fullness(used, total)
         }
+        _ => 0,
     };
     Ok(packed.cost + fullness)
 }

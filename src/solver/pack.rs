@@ -76,15 +76,8 @@ fn greedy(occupancies: &[Occupancy], query: &Query<'_>) -> Option<Vec<Packing>> 
     let mut occupancies: SmallVec<[Occupancy; 16]> = occupancies.into();
     let mut devices = Vec::new();
     for (kind, slices) in query.slices.iter().enumerate() {
-        let column = slices.column.as_ref()?;
         for _ in &slices.asks {
-            let costs =
-                occupancies.iter().enumerate().filter_map(|(gpu, &occupancy)| match column.cell(occupancy) {
-                    Cell::Fits(cost) => Some((emptiness(query, occupancy), cost, gpu)),
-                    _ => None,
-                });
-            let (.., gpu) = costs.min()?;
-            let placement = column.pick(occupancies[gpu]);
+            let (gpu, placement) = least(&occupancies, query, kind)?;
             occupancies[gpu] = catalog.after(occupancies[gpu], placement).expect("a pick is legal");
             devices.push(Packing { kind, gpu, placement });
         }
@@ -92,11 +85,33 @@ fn greedy(occupancies: &[Occupancy], query: &Query<'_>) -> Option<Vec<Packing>> 
     Some(devices)
 }
 
+/// The GPU and start of least cost for one instance of a kind; of equals the first GPU.
+fn least(occupancies: &[Occupancy], query: &Query<'_>, kind: usize) -> Option<(usize, PlacementId)> {
+    let column = query.slices[kind].column.as_ref()?;
+    let gpu = if query.policy == Policy::Spread {
+        let costs =
+            occupancies.iter().enumerate().filter_map(|(gpu, &occupancy)| match column.cell(occupancy) {
+                Cell::Fits(cost) => Some((emptiness(query, occupancy), cost, gpu)),
+                _ => None,
+            });
+        costs.min()?.2
+    } else {
+        column.first_least(occupancies)?
+    };
+    Some((gpu, column.pick(occupancies[gpu])))
+}
+
+/// The GPU, by position, and the start of least cost for the one instance that is asked for; of equals the first
+/// GPU. What `place` does on the GPUs of a node.
+pub fn spot(occupancies: &[Occupancy], query: &Query<'_>) -> Option<(usize, PlacementId)> {
+    least(occupancies, query, 0)
+}
+
 /// Under `spread` the emptiest GPU comes first, whatever it costs.
 fn emptiness(query: &Query<'_>, occupancy: Occupancy) -> u32 {
     match query.policy {
-        Policy::Pack => 0,
         Policy::Spread => query.scores.fragmentation(occupancy).used,
+        _ => 0,
     }
 }
 

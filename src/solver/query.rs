@@ -40,6 +40,11 @@ pub(super) struct Slices<'a> {
 }
 
 impl<'a> Query<'a> {
+    /// For a request of GPU instances only, which needs no cluster's names.
+    pub fn alone(scores: &'a Scores, request: &Request, policy: Policy) -> Self {
+        Self::new(&Cluster::default(), scores, request, policy)
+    }
+
     /// Looks up what `request` names. `default` is the policy where the pod has none of its own.
     pub fn new(cluster: &Cluster, scores: &'a Scores, request: &Request, default: Policy) -> Self {
         let counted = request.counted.iter().map(|(name, count)| Counted {
@@ -47,6 +52,7 @@ impl<'a> Query<'a> {
             id: cluster.resource(name),
             count: *count,
         });
+        let policy = request.policy.unwrap_or(default);
         let mut slices: SmallVec<[Slices<'a>; 1]> = SmallVec::new();
         for (position, ask) in request.slices.iter().enumerate() {
             match slices.iter_mut().find(|slices| slices.want == ask.want) {
@@ -54,19 +60,13 @@ impl<'a> Query<'a> {
                 None => slices.push(Slices {
                     want: ask.want.clone(),
                     text: ask.want.to_string().into(),
-                    column: scores.column(&ask.want),
+                    column: scores.column(&ask.want, policy),
                     asks: SmallVec::from_elem(position, 1),
                 }),
             }
         }
         slices.sort_by_key(|slices| std::cmp::Reverse(memory_mib(&slices.want)));
-        Self {
-            scores,
-            policy: request.policy.unwrap_or(default),
-            counted: counted.collect(),
-            slices,
-            unpacked: RefCell::default(),
-        }
+        Self { scores, policy, counted: counted.collect(), slices, unpacked: RefCell::default() }
     }
 }
 

@@ -45,6 +45,8 @@ pub enum Refusal {
     },
     /// Every GPU that could serve is closed: unhealthy, or with contradicting claims.
     Closed,
+    /// The agent that would make GPU instances here is not heard any more.
+    SilentAgent,
     /// Not enough free memory slices on any GPU.
     Full {
         /// What was asked for.
@@ -88,6 +90,7 @@ impl Refusal {
             | Self::NotTogether { .. }
             | Self::CutShort { .. }
             | Self::Closed
+            | Self::SilentAgent
             | Self::Claimed
             | Self::InTree(_) => false,
         }
@@ -100,7 +103,8 @@ impl Refusal {
             | Self::Fragmented { .. }
             | Self::NotTogether { .. }
             | Self::CutShort { .. }
-            | Self::Closed => true,
+            | Self::Closed
+            | Self::SilentAgent => true,
             Self::UnknownNode
             | Self::Invalid(_)
             | Self::NotOffered { .. }
@@ -127,6 +131,7 @@ impl fmt::Display for Refusal {
             Self::NotDynamic => f.write_str("node has no dynamic MIG GPU"),
             Self::WrongModel { want } => write!(f, "GPU model has no {want}"),
             Self::Closed => f.write_str("dynamic MIG GPUs are closed (unhealthy or in conflict)"),
+            Self::SilentAgent => f.write_str("node(s) whose Tangram agent is silent"),
             Self::Full { want } => write!(f, "no GPU has enough free memory slices for {want}"),
             Self::Fragmented { want } => write!(f, "free memory slices for {want}, but no legal placement"),
             Self::NotTogether { count } => {

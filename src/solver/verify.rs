@@ -107,8 +107,8 @@ fn free(node: &Node, resource: &str) -> Option<u32> {
     capacity.checked_sub(held.fold(0_u32, |sum, (_, count)| sum.saturating_add(*count)))
 }
 
-/// The table's row of a dynamic GPU that is fit for use: one that its agent does not call sick, and on which
-/// it reports nothing that the table does not have.
+/// The table's row of a dynamic GPU that is fit for use: one that its agent does not call sick, that no pod
+/// holds as a whole, and on which it reports nothing that the table does not have.
 fn usable_row(node: &Node, gpu: u16) -> Result<&'static ModelRow, Violation> {
     let unusable = Violation::UnusableGpu { gpu };
     let known =
@@ -126,7 +126,9 @@ fn usable_row(node: &Node, gpu: u16) -> Result<&'static ModelRow, Violation> {
         profile_row(row, &instance.profile).is_some_and(|profile| profile.starts.contains(&instance.start))
     };
     let is_usable = |reported: &GpuFacts| {
-        reported.health == GpuHealth::Healthy && reported.instances.iter().all(is_in_table)
+        reported.health == GpuHealth::Healthy
+            && reported.holders.is_empty()
+            && reported.instances.iter().all(is_in_table)
     };
     let is_reported =
         node.report.iter().flat_map(|report| &report.gpus).any(|reported| reported.index == gpu);
