@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use crate::model::Policy;
+use crate::wire::dryrun::parse_policy;
 use crate::wire::{Dialect, Limits};
 
 /// Everything `tangram serve` can be told. Flags win over the file.
@@ -16,8 +19,11 @@ use crate::wire::{Dialect, Limits};
 pub struct Config {
     /// Address and port to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Placement policy of pods that choose none: `pack` or `spread`.
-    pub policy: PolicyName,
+    /// Placement policy of pods that choose none: see [`Policy::NAMES`].
+    #[serde(deserialize_with = "policy")]
+    pub policy: Policy,
+    /// How the demand is learnt that prices are made for.
+    pub demand: Learning,
     /// Resource names beside the built-in ones that count as whole devices, for example `example.com/npu`.
     pub device_resources: BTreeSet<String>,
     /// TLS of the listener; plain HTTP without.
@@ -32,23 +38,28 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// A policy by its name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum PolicyName {
-    /// Keep room for what the cluster is asked for: least fragmentation first.
-    #[default]
-    Pack,
-    /// Emptiest node and GPU first.
-    Spread,
+fn policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Policy, D::Error> {
+    parse_policy(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
-impl From<PolicyName> for Policy {
-    fn from(name: PolicyName) -> Self {
-        match name {
-            PolicyName::Pack => Self::Pack,
-            PolicyName::Spread => Self::Spread,
-        }
+/// How the demand is learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Learning {
+    /// A request counts half after so many hours.
+    pub half_life_hours: NonZeroU32,
+}
+
+impl Default for Learning {
+    fn default() -> Self {
+        Self { half_life_hours: const { NonZeroU32::new(24).unwrap() } }
+    }
+}
+
+impl Learning {
+    /// The half-life in seconds.
+    pub fn half_life_s(self) -> f64 {
+        f64::from(self.half_life_hours.get()) * 3600.0
     }
 }
 
@@ -74,6 +85,8 @@ pub struct Kubernetes {
     pub model_age_max_seconds: u32,
     /// How long a bind waits for the agent to report the GPU instance live.
     pub instance_timeout_seconds: u32,
+    /// Namespace of the agents' Leases; the pod's own unless set.
+    pub agent_lease_namespace: Option<String>,
     /// How long one request to the API server may take.
     pub request_timeout_seconds: u32,
     /// Who answers when there are several replicas.
@@ -94,6 +107,7 @@ impl Default for Kubernetes {
             schedulers: vec!["tangram".to_owned()],
             model_age_max_seconds: 60,
             instance_timeout_seconds: 20,
+            agent_lease_namespace: None,
             request_timeout_seconds: 5,
             leader_election: LeaderElection::default(),
             nominator: Switch::default(),
@@ -206,7 +220,8 @@ impl Default for Config {
         Self {
             // Loopback: without TLS and authorization nobody else should ask.
             listen: SocketAddr::from(([127, 0, 0, 1], 7240)),
-            policy: PolicyName::default(),
+            policy: Policy::default(),
+            demand: Learning::default(),
             device_resources: BTreeSet::new(),
             tls: None,
             probe_listen: None,
@@ -247,7 +262,7 @@ mod tests {
     fn a_file_says_only_what_differs() {
         let config = Config::parse("listen: 0.0.0.0:9\npolicy: spread\nlimits: {nodeNames: 7}\n").unwrap();
         assert_eq!(config.listen.port(), 9);
-        assert_eq!(config.policy, PolicyName::Spread);
+        assert_eq!(config.policy, Policy::Spread);
         assert_eq!((config.limits.node_names, config.limits.name_bytes), (7, 253));
         assert_eq!(Config::parse("").unwrap(), Config::default());
     }

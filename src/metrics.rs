@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::cache::Written;
+use crate::cache::{Agents, Written};
 
 /// Every metric of the process.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub struct Metrics {
     bindings: Family<Outcome, Counter>,
     nominations: Family<Outcome, Counter>,
     nomination_delay: Histogram,
+    agents: Family<State, Gauge<i64, AtomicI64>>,
     waiting: Gauge<i64, AtomicI64>,
     evictions: Family<Outcome, Counter>,
     unmanaged: Gauge<i64, AtomicI64>,
@@ -34,6 +35,11 @@ pub struct Metrics {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Kind {
     kind: Text,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: Text,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,11 +69,13 @@ impl Default for Metrics {
         let nomination_delay = Histogram::new(exponential_buckets(0.001, 2.0, 13));
         let (model_age, is_leader, nodes, waiting, unmanaged) = Default::default();
         let (unreadable, unreadable_now, filters) = (Family::default(), Family::default(), Family::default());
+        let agents = Family::default();
         let (bindings, nominations, evictions) = (Family::default(), Family::default(), Family::default());
         let metrics = Self {
             model_age,
             is_leader,
             nodes,
+            agents,
             unreadable,
             unreadable_now,
             bindings,
@@ -88,6 +96,11 @@ impl Default for Metrics {
             metrics.is_leader.clone(),
         );
         registry.register("nodes", "Nodes in the model", metrics.nodes.clone());
+        registry.register(
+            "agents",
+            "Agents on nodes, by whether they renew their Lease (alive) or not any more (silent)",
+            metrics.agents.clone(),
+        );
         registry.register(
             "unreadable_objects",
             "Objects in the cluster that cannot be read now",
@@ -154,6 +167,13 @@ impl Metrics {
     /// A Binding was written, or not.
     pub fn binding(&self, outcome: &Written) {
         self.bindings.get_or_create(&outcome_of(outcome)).inc();
+    }
+
+    /// So many agents are alive, and so many silent: as of now.
+    pub fn agents(&self, agents: Agents) {
+        for (state, number) in [("alive", agents.alive), ("silent", agents.silent)] {
+            self.agents.get_or_create(&State { state: Text(state) }).set(count(number));
+        }
     }
 
     /// A nomination was written, or not.

@@ -6,27 +6,36 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::debug;
 
 use crate::cache::{Cache, Effect, Event, Outcome};
 use crate::model::{Cluster, Pod};
+use crate::solver::Scores;
 
 /// Events that may wait; at 100,000 applied a second a full queue is a tenth of a second of work.
 const QUEUE: usize = 8192;
 /// Events per snapshot at most, so that a flood does not keep readers on an old one.
 const BATCH: usize = 256;
 
+/// How often the demand is compared with the one that the prices are for.
+const REPRICE: Duration = Duration::from_secs(1);
+
 /// An immutable view of the cluster.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Snapshot {
     /// Grows with every published change.
     pub generation: u64,
     /// The nodes.
     pub cluster: Cluster,
+    /// The prices: the same cluster and the same prices always give the same answer.
+    pub scores: Arc<Scores>,
 }
 
 /// The owner has stopped: the process is going down.
@@ -64,7 +73,7 @@ impl Model {
     /// Starts the owner of `cache`. The task ends when every [`Model`] is dropped; it never panics its
     /// callers, so whoever holds the handle decides what its end means.
     pub fn start(cache: Cache) -> (Self, Effects, JoinHandle<()>) {
-        let first = Snapshot { generation: 1, cluster: cache.cluster().clone() };
+        let first = snapshot_of(&cache, 1);
         let snapshot = Arc::new(ArcSwap::from_pointee(first));
         let (queue, messages) = mpsc::channel(QUEUE);
         let (effects, taken) = mpsc::unbounded_channel();
@@ -120,6 +129,25 @@ impl Model {
     }
 }
 
+fn snapshot_of(cache: &Cache, generation: u64) -> Snapshot {
+    Snapshot { generation, cluster: cache.cluster().clone(), scores: cache.scores().clone() }
+}
+
+/// Keeps the prices with what is learnt of the demand: whenever it has drifted, new ones are made beside
+/// everything else.
+pub async fn reprice(model: Model) -> Result<(), Stopped> {
+    let mut look = interval(REPRICE);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        let Some(demand) = model.inspect(Cache::drifted).await? else { continue };
+        let made = tokio::task::spawn_blocking(move || Scores::new(demand)).await;
+        let scores = Arc::new(made.map_err(|_| Stopped)?);
+        debug!("The demand has drifted: new prices.");
+        model.apply(Event::Repriced(scores)).await?;
+    }
+}
+
 struct Owner {
     cache: Cache,
     snapshot: Arc<ArcSwap<Snapshot>>,
@@ -160,7 +188,7 @@ impl Owner {
         is_changed |= effects.iter().any(|effect| matches!(effect, Effect::Bound { .. }));
         if is_changed {
             let generation = self.snapshot.load().generation + 1;
-            self.snapshot.store(Arc::new(Snapshot { generation, cluster: self.cache.cluster().clone() }));
+            self.snapshot.store(Arc::new(snapshot_of(&self.cache, generation)));
             self.generation.send_replace(generation);
         }
         for look in looks {

@@ -14,13 +14,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::cache::{Cache, Options};
+use crate::cache::{Cache, Event, Options};
 use crate::config::{Config, Kubernetes};
 use crate::extender::Claims;
 use crate::http::{self, App, Compared, Embedded, World, router};
 use crate::k8s::{Access, Live, Start};
 use crate::metrics::Metrics;
-use crate::owner::{Model, Stopped};
+use crate::owner::{Model, Stopped, reprice};
 use crate::solver::Scores;
 use crate::tls::TlsListener;
 use crate::wire::{Contents, Dialect, cluster_events};
@@ -35,16 +35,17 @@ const GRACE: Duration = Duration::from_secs(5);
 const RELEASE: Duration = Duration::from_secs(2);
 
 /// Reads a cluster file into a new model. What could not be read is in the contents; everything else is in
-/// the model.
-pub fn load(
-    config: &Config,
-    scores: Arc<Scores>,
-    reader: impl std::io::Read,
-) -> anyhow::Result<(Cache, Contents)> {
-    let mut cache = Cache::new(scores, config.policy.into(), config.limits.pods).embedded();
+/// the model, with prices for what its pods ask for.
+pub fn load(config: &Config, reader: impl std::io::Read) -> anyhow::Result<(Cache, Contents)> {
+    let mut cache = Cache::new(Arc::new(Scores::prior()), config.policy, config.limits.pods)
+        .learning_over(config.demand.half_life_s())
+        .embedded();
     let contents = cluster_events(reader, &config.dialect(), |event| {
         cache.apply(event);
     })?;
+    if let Some(demand) = cache.drifted() {
+        cache.apply(Event::Repriced(Arc::new(Scores::new(demand))));
+    }
     Ok((cache, contents))
 }
 
@@ -84,7 +85,7 @@ enum Front {
 }
 
 /// Serves until SIGINT or SIGTERM.
-pub async fn serve(config: Config, scores: Arc<Scores>, source: Source) -> anyhow::Result<()> {
+pub async fn serve(config: Config, source: Source) -> anyhow::Result<()> {
     let listener = bind(config.listen).await?;
     let address = listener.local_addr()?;
     // What can fail fails before this replica asks to lead.
@@ -97,7 +98,7 @@ pub async fn serve(config: Config, scores: Arc<Scores>, source: Source) -> anyho
         Some(address) => Some(bind(address).await?),
     };
     let metrics = Arc::new(Metrics::default());
-    let policy = config.policy.into();
+    let policy = config.policy;
     let (stop, told) = watch::channel(false);
     let (app, summary, mut tasks) = match source {
         Source::Embedded(cache) => {
@@ -109,19 +110,23 @@ pub async fn serve(config: Config, scores: Arc<Scores>, source: Source) -> anyho
                 owner.await.ok(); // however it ended: it must not
                 Err(Stopped)
             });
+            tasks.spawn(reprice(model.clone()));
             let dialect = Arc::new(config.dialect());
-            let app = App { model, scores, policy, dialect, world: Arc::new(Embedded), metrics };
+            let app = App { model, policy, dialect, world: Arc::new(Embedded), metrics };
             (app, format!("{nodes} nodes, {problems} problems"), tasks)
         }
         Source::Live(access) => {
             let dialect = Arc::new(Dialect { is_live: true, ..config.dialect() });
             let timeout_s = config.kubernetes.instance_timeout_seconds;
             let options = Options { instance_timeout_ms: u64::from(timeout_s) * 1000 };
-            let cache = Cache::new(scores.clone(), policy, config.limits.pods).live(options);
+            let scores = Arc::new(Scores::prior());
+            let cache = Cache::new(scores.clone(), policy, config.limits.pods)
+                .learning_over(config.demand.half_life_s())
+                .live(options);
             let start = Start {
                 access,
                 kubernetes: config.kubernetes.clone(),
-                scores: scores.clone(),
+                scores,
                 policy,
                 dialect: dialect.clone(),
                 metrics: metrics.clone(),
@@ -129,7 +134,7 @@ pub async fn serve(config: Config, scores: Arc<Scores>, source: Source) -> anyho
             };
             let (live, model, tasks) = Live::start(start, cache);
             let world = Arc::new(LiveWorld { live, config: config.kubernetes.clone() });
-            (App { model, scores, policy, dialect, world, metrics }, "a live cluster".to_owned(), tasks)
+            (App { model, policy, dialect, world, metrics }, "a live cluster".to_owned(), tasks)
         }
     };
     if let Err(error) = announce(address, config.tls.is_some(), &summary) {

@@ -7,7 +7,13 @@ use super::effect::Effect;
 use super::event::{Event, Outcome, ResetKind};
 use super::live::{Live, Options};
 use crate::model::{Cluster, Demand, GpuReport, Node, NodeFacts, Pod, PodKey, Policy};
-use crate::solver::Scores;
+use crate::solver::{Demand as Mix, Learner, Scores};
+
+/// Half-life of a request in what is learnt of the demand, unless configured: a day has its own rhythm.
+const HALF_LIFE_S: f64 = 86_400.0;
+
+/// How far the demand may be from the one that the prices are for: they change little for less.
+const DRIFT: f64 = 0.05;
 
 /// The cluster model with everything it is derived from. One task owns it.
 #[derive(Debug)]
@@ -17,6 +23,7 @@ pub struct Cache {
     pub(super) reports: BTreeMap<Arc<str>, Arc<GpuReport>>,
     homeless: BTreeMap<Arc<str>, BTreeSet<PodKey>>, // pods bound to nodes that are not known
     pub(super) scores: Arc<Scores>,
+    learner: Learner,
     pub(super) policy: Policy,
     pub(super) pods_max: usize,
     is_embedded: bool,
@@ -32,6 +39,7 @@ impl Cache {
             reports: BTreeMap::new(),
             homeless: BTreeMap::new(),
             scores,
+            learner: Learner::new(HALF_LIFE_S),
             policy,
             pods_max,
             is_embedded: false,
@@ -53,6 +61,23 @@ impl Cache {
         Self { live: Some(Live::new(options)), ..self }
     }
 
+    /// Another half-life, in seconds, of what is learnt of the demand.
+    #[must_use]
+    pub fn learning_over(self, half_life_s: f64) -> Self {
+        Self { learner: Learner::new(half_life_s), ..self }
+    }
+
+    /// The prices in force.
+    pub fn scores(&self) -> &Arc<Scores> {
+        &self.scores
+    }
+
+    /// What the cluster is asked for, as far as it is learnt, where the prices are for something else.
+    pub fn drifted(&self) -> Option<Mix> {
+        let demand = self.learner.demand();
+        (self.scores.demand().distance(&demand) > DRIFT).then_some(demand)
+    }
+
     /// The cluster as it is now; a clone is a snapshot.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
@@ -69,6 +94,8 @@ impl Cache {
             Event::NodeApplied(facts) => self.node_applied(facts),
             Event::NodeDeleted(name) => self.node_deleted(&name),
             Event::Report(name, report) => self.reported(&name, report),
+            Event::Agent(name, renewal) => self.agent_seen(&name, renewal),
+            Event::Listened(at_ms) => self.listened(at_ms),
             Event::PodApplied(pod) => self.pod_applied(pod),
             Event::PodSeen(pod) => self.pod_seen(pod),
             Event::PodDeleted(key) => self.pod_deleted(&key),
@@ -79,6 +106,9 @@ impl Cache {
             Event::Unlead => self.unlead(),
             Event::Answered(answer) => self.answered(answer),
             Event::Tick(now_ms) => self.tick(now_ms),
+            Event::Repriced(scores) => {
+                !Arc::ptr_eq(&std::mem::replace(&mut self.scores, scores.clone()), &scores)
+            }
         };
         if is_changed { Outcome::Changed } else { Outcome::Unchanged }
     }
@@ -102,7 +132,7 @@ impl Cache {
             }
         };
         let name = facts.name.clone();
-        self.put(Node::new(facts, report, pods));
+        self.put(Node::new(facts, report, pods).with_agent(self.is_silent(&name)));
         self.want(&name); // pods may have come and gone while nobody knew the node
         true
     }
@@ -122,7 +152,9 @@ impl Cache {
             return false;
         }
         if let Some(node) = self.cluster.get(name) {
-            self.put(Node::new(node.facts.clone(), report.clone(), node.pods.clone()));
+            let is_silent = node.is_silent;
+            let node = Node::new(node.facts.clone(), report.clone(), node.pods.clone());
+            self.put(node.with_agent(is_silent));
         }
         match report {
             Some(report) => self.reports.insert(name.clone(), report),
@@ -136,6 +168,9 @@ impl Cache {
     pub(super) fn pod_applied(&mut self, mut pod: Arc<Pod>) -> bool {
         if self.is_overtaken(&pod) {
             return false;
+        }
+        if self.pods.get(&pod.key).is_none_or(|known| known.uid != pod.uid) {
+            self.learner.observe(&pod.request, pod.created_s);
         }
         if let Some(known) = self.pods.get(&pod.key).cloned() {
             if self.live.is_some() && known.uid != pod.uid {
@@ -209,8 +244,7 @@ impl Cache {
         if let Some((name, report)) =
             pod.node.as_ref().filter(|_| self.is_embedded).and_then(|name| self.reports.get_key_value(name))
         {
-            let (name, report) =
-                (name.clone(), Arc::new(report.without(|_, instance| instance.pod.as_ref() == Some(key))));
+            let (name, report) = (name.clone(), Arc::new(report.without(|gone| gone == key, &[])));
             self.reported(&name, Some(report));
         }
         if let Some(name) = from {
@@ -268,10 +302,11 @@ impl Cache {
                     self.reports.iter().filter(is_vanished).map(|(name, _)| name.clone()).collect();
                 vanished.into_iter().filter(|name| self.reported(name, None)).count() > 0
             }
+            ResetKind::Agents => self.keep_agents(&names),
         }
     }
 
-    fn put(&mut self, node: Node) {
+    pub(super) fn put(&mut self, node: Node) {
         self.cluster.put(Arc::new(node));
     }
 }

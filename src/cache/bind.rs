@@ -305,9 +305,27 @@ impl Cache {
             |cache, bind| BindError::NotLive {
                 pod: bind.pod.key.clone(),
                 node: bind.node.clone(),
-                why: missing(cache.reports.get(&bind.node).map(|report| &**report), bind),
+                why: cache.missing(bind),
             },
         )
+    }
+
+    /// Why a bind waits still, for the pod's Event: what an agent says only counts while it is heard.
+    fn missing(&self, bind: &Bind) -> Arc<str> {
+        if self.is_silent(&bind.node) {
+            return "its agent is silent".into();
+        }
+        let is_of = |device: &Device, open: &&Unsettled| {
+            open.gpu == device.gpu && open.start.is_none_or(|start| start == device.start)
+        };
+        let devices = &bind.placement.devices;
+        let unsettled = self.reports.get(&bind.node).into_iter().flat_map(|report| &report.unsettled);
+        let mut said = unsettled.filter(|open| devices.iter().any(|device| is_of(device, open)));
+        match said.next() {
+            Some(open) => open.why.clone(),
+            None if self.is_heard(&bind.node) => "its agent has not said why".into(),
+            None => "no agent has ever been heard there".into(),
+        }
     }
 
     /// Gives up binds for which no Binding has been sent yet.
@@ -347,15 +365,4 @@ fn are_live(report: Option<&GpuReport>, pod: &Pod, placement: &Placement) -> boo
                 })
         })
     })
-}
-
-/// Why a bind waits still, for the pod's Event.
-fn missing(report: Option<&GpuReport>, bind: &Bind) -> Arc<str> {
-    let Some(report) = report else { return "no agent reports this node".into() };
-    let is_of = |device: &Device, open: &Unsettled| {
-        open.gpu == device.gpu && open.start.is_none_or(|start| start == device.start)
-    };
-    let devices = &bind.placement.devices;
-    let said = report.unsettled.iter().find(|open| devices.iter().any(|device| is_of(device, open)));
-    said.map_or_else(|| "its agent has not said why".into(), |open| open.why.clone())
 }

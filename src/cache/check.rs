@@ -41,7 +41,9 @@ impl Cache {
                     expected.len()
                 ));
             }
-            let rebuilt = Node::new(node.facts.clone(), self.reports.get(name).cloned(), node.pods.clone());
+            let report = self.reports.get(name).cloned();
+            let rebuilt = Node::new(node.facts.clone(), report, node.pods.clone());
+            let rebuilt = rebuilt.with_agent(self.is_silent(name));
             if rebuilt != **node {
                 problems.push(format!("node {name} does not follow from its facts, report and pods"));
             }

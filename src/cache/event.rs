@@ -6,8 +6,9 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::model::{GpuReport, NodeFacts, Placement, Pod, PodKey};
-use crate::solver::{Refusal, Violation};
+use crate::solver::{Refusal, Scores, Violation};
 
+use super::agents::Renewal;
 use super::effect::{Answer, Fence};
 
 /// Something happened, or is asked for.
@@ -19,6 +20,10 @@ pub enum Event {
     NodeDeleted(Arc<str>),
     /// An agent reports on its node; `None` when its `GpuNode` is gone.
     Report(Arc<str>, Option<Arc<GpuReport>>),
+    /// The Lease of a node's agent says this; `None` when the Lease is gone.
+    Agent(Arc<str>, Option<Renewal>),
+    /// At this time, in the clock of [`Event::Tick`], every agent's Lease was known as the API server has it.
+    Listened(u64),
     /// A pod exists like this; bound or pending.
     PodApplied(Arc<Pod>),
     /// A filter request showed this pod: it is pending, unless it is known to be bound already.
@@ -51,12 +56,14 @@ pub enum Event {
     Unlead,
     /// What became of an [`Effect`](super::Effect).
     Answered(Answer),
+    /// Prices for what was learnt of the demand.
+    Repriced(Arc<Scores>),
     /// The time now, in milliseconds since any moment that stays the same. Everything that waits for a time
     /// waits for this event.
     Tick(u64),
 }
 
-/// Which kind of object a [`Event::Reset`] lists; nodes and reports are named by `name` alone.
+/// Which kind of object a [`Event::Reset`] lists; nodes, reports and agents are named by `name` alone, the node's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResetKind {
     /// Nodes.
@@ -65,6 +72,8 @@ pub enum ResetKind {
     Pods,
     /// `GpuNode` reports.
     Reports,
+    /// Leases of agents.
+    Agents,
 }
 
 /// What became of an event.

@@ -1,9 +1,10 @@
 //! What a live model keeps beside the ground state: whether it leads, binds under way, writes to `GpuNode`s,
-//! and which versions of objects it has seen.
+//! which agents it hears, and which versions of objects it has seen.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::agents::Heard;
 use super::apply::Cache;
 use super::bind::Bind;
 use super::effect::{Answer, Effect, Fence};
@@ -25,6 +26,7 @@ pub(super) struct Live {
     pub(super) binds: BTreeMap<Arc<str>, Bind>, // under way, by UID of the pod
     pub(super) writes: BTreeMap<Arc<str>, Write>, // of wanted instances that are not settled, by node
     pub(super) node_versions: Versions,
+    pub(super) heard: Heard,     // agents' signs of life
     pub(super) pods_listed: u64, // revision of the newest list of pods
     pub(super) effects: Vec<Effect>,
     gone: Gone,
@@ -70,6 +72,7 @@ impl Live {
             binds: BTreeMap::new(),
             writes: BTreeMap::new(),
             node_versions: Versions::default(),
+            heard: Heard::default(),
             pods_listed: 0,
             effects: Vec::new(),
             gone: Gone::default(),

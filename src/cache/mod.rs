@@ -13,6 +13,7 @@
 //! | `apply` | ground state: nodes, pods, reports |
 //! | `bind` | binds under way |
 //! | `wanted` | which GPU instances each node should have |
+//! | `agents` | which agents are alive |
 //! | `live` | leadership, versions, time |
 //! | `check` | whether the model agrees with itself, and with another one |
 //!
@@ -28,6 +29,7 @@
 //! object replace its earlier facts whole. A relist is an event ([`Event::Reset`]) and what vanished is
 //! derived here. Nothing here reads a clock, a file or a socket.
 
+mod agents;
 mod apply;
 mod bind;
 mod check;
@@ -36,6 +38,7 @@ mod event;
 mod live;
 mod wanted;
 
+pub use agents::{Agents, Renewal};
 pub use apply::Cache;
 pub use check::Difference;
 pub use effect::{Answer, Effect, Fence, Found, Wanted, Written};

@@ -106,6 +106,11 @@ impl Nominator {
         }
     }
 
+    /// Prices that hold from now on.
+    pub fn reprice(&mut self, scores: &Arc<Scores>) {
+        self.scores = scores.clone();
+    }
+
     /// Number of pods that wait.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -155,7 +160,7 @@ impl Nominator {
     fn add(&mut self, pod: Arc<Pod>) {
         self.seen += 1;
         let waiting = pod.waiting.clone().unwrap_or_default();
-        let rank = Rank { priority: Reverse(pod.priority), created_s: waiting.created_s, number: self.seen };
+        let rank = Rank { priority: Reverse(pod.priority), created_s: pod.created_s, number: self.seen };
         self.ranks.insert(pod.key.clone(), rank);
         // A nomination of an earlier life of this process counts as told.
         let own = waiting.nominated.clone().filter(|_| !is_foreign(&pod, &Told::Nothing));
