@@ -1,115 +1,31 @@
-//! Generated clusters: the same number of nodes and seed always give the same text, in the form that
-//! `kubectl get nodes,pods -A -o json` prints. Benches, load tests and memory tests feed on it.
+//! Workloads without a cluster: generated ones and traces, through the production solver in virtual time.
+//!
+//! ```text
+//! cluster   generated clusters, as `kubectl get -o json` prints them
+//! workload  requests for GPU instances: mix, load, lifetimes, seed
+//! fleet     a row of GPUs, filled by the solver
+//! replay    a workload through a fleet, and what came of it
+//! arrivals  requests that only ever arrive: how full GPUs become
+//! course    a trace of pods and nodes through the model of a cluster
+//! openb     a production cluster with shares of GPUs: the openb protocol
+//! random    repeatable randomness
+//! ```
+//!
+//! The solver decides here as it does in a cluster: `solver::spot` on a row of GPUs.
 
-use std::fmt::Write as _;
+mod arrivals;
+mod cluster;
+mod course;
+mod fleet;
+pub mod openb;
+mod random;
+mod replay;
+mod workload;
 
-use crate::mig::{Catalog, Geometry, StateId};
-
-/// What to generate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
-    /// Nodes, `gpu-00000` on, each with eight GPUs in dynamic MIG mode.
-    pub nodes: u32,
-    /// Pods over all nodes, as far as they find room; one GPU instance each.
-    pub pods: u32,
-    /// Bytes of annotations per node that placement does not read: kubectl's output is mostly such.
-    pub padding: usize,
-    /// Seed.
-    pub seed: u64,
-}
-
-/// A small fast generator (SplitMix64): the repeatability of files must not hang on a dependency's version.
-#[derive(Debug, Clone)]
-pub struct Random(u64);
-
-impl Random {
-    /// A generator for a seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next 64 bits.
-    pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound`.
-    pub fn below(&mut self, bound: usize) -> usize {
-        let bound = u64::try_from(bound).expect("an address fits into 64 bits");
-        usize::try_from(self.next_u64().rem_euclid(bound)).expect("below an address")
-    }
-}
-
-/// GPUs per generated node.
-pub const GPUS: u16 = 8;
-const PRODUCTS: [&str; 3] = ["NVIDIA-A100-SXM4-80GB", "NVIDIA-H100-80GB-HBM3", "NVIDIA-H200"];
-/// GPUs start in a random layout whose instances nobody evicts: the mixed occupancy of a cluster in use.
-const PROFILES: usize = 7;
-
-/// Writes a cluster as one JSON List.
-pub fn cluster_json(shape: Shape) -> String {
-    let mut random = Random::new(shape.seed);
-    let mut items = Vec::new();
-    let mut pods = Vec::new();
-    for number in 0..shape.nodes {
-        let product = PRODUCTS[random.below(PRODUCTS.len())];
-        items.push(node(number, product, &"x".repeat(shape.padding)));
-        let model = Catalog::get().by_product(product).expect("the products are in the table");
-        let quota = shape.pods.div_ceil(shape.nodes.max(1));
-        let left = shape.pods.saturating_sub(u32::try_from(pods.len()).expect("fewer than 2^32 pods"));
-        fill(number, Catalog::get().geometry(model), quota.min(left), &mut random, &mut pods);
-    }
-    items.append(&mut pods);
-    format!("{{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{}]}}", items.join(",\n"))
-}
-
-/// The name of a generated node.
-pub fn node_name(number: u32) -> String {
-    format!("gpu-{number:05}")
-}
-
-fn node(number: u32, product: &str, padding: &str) -> String {
-    format!(
-        r#"{{"apiVersion":"v1","kind":"Node","metadata":{{"name":"{name}","uid":"node-{number}","annotations":{{"example.com/padding":"{padding}"}},"labels":{{"kubernetes.io/hostname":"{name}","nvidia.com/gpu.product":"{product}","nvidia.com/gpu.count":"{GPUS}","tangram.gpu/mig":"dynamic","topology.kubernetes.io/zone":"zone-{zone}"}}}},"status":{{"allocatable":{{"cpu":"128","memory":"1024Gi","pods":"110","ephemeral-storage":"1Ti"}}}}}}"#,
-        name = node_name(number),
-        zone = number.rem_euclid(3),
-    )
-}
-
-/// Puts pods onto the GPUs of a node, each instance at a random legal place.
-fn fill(number: u32, geometry: &Geometry, count: u32, random: &mut Random, pods: &mut Vec<String>) {
-    let mut states: Vec<StateId> = vec![0; usize::from(GPUS)];
-    for pod in 0..count {
-        // A request that finds its GPU full tries others; a full node takes fewer pods than asked for.
-        for _ in 0..16 {
-            let gpu = random.below(states.len());
-            let profile = u8::try_from(random.below(PROFILES)).expect("below 7");
-            let legal: Vec<_> = geometry.legal(states[gpu], profile).collect();
-            if legal.is_empty() {
-                continue;
-            }
-            let (placement, after) = legal[random.below(legal.len())];
-            states[gpu] = after;
-            let start = geometry.placements()[usize::from(placement)].start;
-            pods.push(running_pod(number, pod, gpu, &geometry.profiles()[usize::from(profile)], start));
-            break;
-        }
-    }
-}
-
-fn running_pod(node: u32, pod: u32, gpu: usize, profile: &crate::mig::Profile, start: u8) -> String {
-    let (name, resource) = (&profile.name, profile.name.resource());
-    let mut text = String::new();
-    write!(
-        text,
-        r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"pod-{node}-{pod}","namespace":"team-{team}","uid":"uid-{node}-{pod}","annotations":{{"tangram.gpu/placement":"{{\"version\":1,\"devices\":[{{\"container\":\"main\",\"gpu\":{gpu},\"profile\":\"{name}\",\"start\":{start}}}]}}"}}}},"spec":{{"nodeName":"{node_name}","containers":[{{"name":"main","resources":{{"limits":{{"cpu":"2","memory":"8Gi","tangram.gpu/mig-{resource}":"1"}},"requests":{{"cpu":"2","memory":"8Gi","tangram.gpu/mig-{resource}":"1"}}}}}}]}},"status":{{"phase":"Running"}}}}"#,
-        team = node.rem_euclid(20),
-        node_name = node_name(node),
-    )
-    .expect("writing to a text");
-    text
-}
+pub use arrivals::{fill, fill_reference, uptake};
+pub use cluster::{GPUS, Shape, cluster_json, node_name};
+pub use course::{Course, Decision};
+pub use fleet::{Fleet, Spot};
+pub use random::Random;
+pub use replay::{Figures, Sample, Setting, play, reference, replay};
+pub use workload::{Arrival, Lifetime, Mix, Workload};
