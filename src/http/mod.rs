@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `POST /scheduler/{filter,prioritize,preempt,bind}` | the extender protocol |
 //! | `POST /v1/dryrun` | placement dry run |
+//! | `POST /v1/repack` | which pods to move, as a plan |
 //! | `GET /v1/cluster`, `/v1/fragmentation` | the model |
+//! | `GET /v1/layouts` | static layouts for the demand |
 //! | `DELETE /v1/pods/{namespace}/{name}` | a pod is gone (embedded model) |
 //! | `GET /livez`, `/readyz`, `/metrics`, `/` | probes, Prometheus, and what there is |
 //! | `GET /debug/compare` | the model against the API server |
@@ -12,6 +14,7 @@
 mod api;
 mod probes;
 mod problem;
+mod repack;
 mod scheduler;
 mod world;
 
@@ -26,7 +29,6 @@ use crate::extender::{Claims, Context};
 use crate::metrics::Metrics;
 use crate::model::Policy;
 use crate::owner::{Model, Snapshot};
-use crate::solver::Scores;
 use crate::wire::Dialect;
 
 /// What the handlers share.
@@ -34,8 +36,6 @@ use crate::wire::Dialect;
 pub struct App {
     /// The model.
     pub model: Model,
-    /// Prices.
-    pub scores: Arc<Scores>,
     /// Policy of pods that choose none.
     pub policy: Policy,
     /// How objects are read.
@@ -50,7 +50,7 @@ impl App {
     fn context<'a>(&'a self, snapshot: &'a Snapshot, claims: &'a Claims) -> Context<'a> {
         Context {
             cluster: &snapshot.cluster,
-            scores: &self.scores,
+            scores: &snapshot.scores,
             policy: self.policy,
             dialect: &self.dialect,
             claims,
@@ -78,8 +78,10 @@ pub fn router(app: App) -> Router {
         .route("/scheduler/preempt", post(scheduler::preempt))
         .route("/scheduler/bind", post(scheduler::bind))
         .route("/v1/dryrun", post(api::dryrun))
+        .route("/v1/repack", post(repack::plan))
         .route("/v1/cluster", get(api::cluster))
         .route("/v1/fragmentation", get(api::fragmentation))
+        .route("/v1/layouts", get(api::layouts))
         .route("/v1/pods/{namespace}/{name}", delete(api::delete_pod))
         .layer(middleware::from_fn_with_state(app.clone(), probes::with_age));
     of_model

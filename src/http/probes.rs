@@ -9,6 +9,7 @@ use serde_json::json;
 use super::App;
 use super::problem::Problem;
 use super::scheduler::json as body_of;
+use crate::cache::Cache;
 
 /// Header of every answer that depends on the model.
 const AGE_HEADER: &str = "tangram-model-age-ms";
@@ -27,6 +28,9 @@ pub(super) async fn readyz(State(app): State<App>) -> Response {
 
 pub(super) async fn metrics(State(app): State<App>) -> Response {
     let is_ready = app.world.reasons_not_ready().is_empty();
+    if let Ok(agents) = app.model.inspect(Cache::agents).await {
+        app.metrics.agents(agents);
+    }
     app.metrics.state(app.world.age_ms(), is_ready, app.model.snapshot().cluster.len());
     let media = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, media)], app.metrics.text()).into_response()

@@ -67,6 +67,12 @@ impl Contact {
         self.state.is_open.store(true, Ordering::Relaxed);
     }
 
+    /// The last moment at which everything of the kind was known; `None` before it ever was.
+    pub(super) fn known_ms(&self) -> Option<u64> {
+        let is_listed = self.state.is_listed.load(Ordering::Relaxed);
+        is_listed.then(|| self.state.last_ms.load(Ordering::Relaxed))
+    }
+
     /// The watch is broken.
     pub(super) fn lost(&self) {
         self.state.is_open.store(false, Ordering::Relaxed);
@@ -80,11 +86,7 @@ impl Age {
 
     /// Milliseconds since the model was last up to date; `None` before it ever was.
     pub fn ms(&self) -> Option<u64> {
-        let last = |contact: &Contact| {
-            let is_listed = contact.state.is_listed.load(Ordering::Relaxed);
-            is_listed.then(|| contact.state.last_ms.load(Ordering::Relaxed))
-        };
-        let oldest = self.contacts.iter().map(last).min().flatten()?;
+        let oldest = self.contacts.iter().map(Contact::known_ms).min().flatten()?;
         Some(self.clock.now_ms().saturating_sub(oldest))
     }
 

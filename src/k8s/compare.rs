@@ -49,12 +49,12 @@ pub(super) async fn fetch(access: &Access, dialect: &Arc<Dialect>) -> Result<Cac
     // Prices and limits of binds do not matter: nothing is placed on this one.
     let empty = Cache::new(Arc::new(Scores::prior()), Policy::default(), usize::MAX);
     let mut fresh = empty.live(Options { instance_timeout_ms: 0 });
-    for kind in Kind::ALL {
-        let mut feed = Feed::new(kind, dialect.clone(), Arc::new(Metrics::default()));
+    for kind in Kind::COMPARED {
+        let mut feed = Feed::new(kind, "", dialect.clone(), Arc::new(Metrics::default()));
         let mut next = String::new();
         loop {
             let body =
-                match access.get(&format!("{}?limit=500&continue={}", kind.path(), encoded(&next))).await {
+                match access.get(&format!("{}?limit=500&continue={}", feed.path(), encoded(&next))).await {
                     Reply::Done(body) => body,
                     Reply::Refused { code, .. } if code == 404 && feed.is_optional() => break,
                     reply => return Err(format!("{} cannot be listed: {reply:?}", kind.name())),

@@ -16,9 +16,9 @@ use super::access::{Access, Reply};
 use super::tell::{Status, Teller, Told};
 use super::write::pod_path;
 use crate::metrics::Metrics;
-use crate::model::{Cluster, Pod, PodKey, Policy};
+use crate::model::{Pod, PodKey, Policy};
+use crate::owner::Snapshot;
 use crate::preempt::{Eviction, eviction};
-use crate::solver::Scores;
 
 /// A minute, in which so many evictions are allowed.
 const MINUTE_MS: u64 = 60_000;
@@ -31,7 +31,6 @@ const PODS_PER_LOOK: usize = 4;
 #[derive(Debug)]
 pub(super) struct Evictor {
     pub(super) access: Access,
-    pub(super) scores: Arc<Scores>,
     pub(super) policy: Policy,
     pub(super) metrics: Arc<Metrics>,
     pub(super) per_minute: usize,
@@ -48,15 +47,9 @@ struct Budget {
 }
 
 impl Evictor {
-    pub(super) fn new(
-        access: Access,
-        scores: Arc<Scores>,
-        policy: Policy,
-        metrics: Arc<Metrics>,
-        per_minute: usize,
-    ) -> Self {
+    pub(super) fn new(access: Access, policy: Policy, metrics: Arc<Metrics>, per_minute: usize) -> Self {
         let (recent, patience) = (VecDeque::new(), BTreeMap::new());
-        Self { access, scores, policy, metrics, per_minute, recent, patience }
+        Self { access, policy, metrics, per_minute, recent, patience }
     }
 
     /// Pods for which room was being made for too long.
@@ -71,7 +64,7 @@ impl Evictor {
     /// Makes room for pods that no node has any for, in their order; says which pod gets which node.
     pub(super) async fn make_room(
         &mut self,
-        cluster: &Cluster,
+        snapshot: &Snapshot,
         waiting: &[Arc<Pod>],
         now_ms: u64,
         teller: &Teller,
@@ -85,12 +78,13 @@ impl Evictor {
                 && !pod.waiting.as_ref().is_some_and(|waiting| waiting.never_preempts)
         };
         let pods: Vec<&Arc<Pod>> = waiting.iter().filter(may_preempt).take(PODS_PER_LOOK).collect();
+        let cluster = &snapshot.cluster;
         let lowest = cluster.indices().map(|index| cluster.row(index).priority_min).min().unwrap_or(i32::MAX);
         let mut claims = Vec::new();
         let mut used = BTreeSet::new(); // nodes that this look has claimed already
         for pod in pods.into_iter().filter(|pod| pod.priority > lowest) {
             let Some(budgets) = self.budgets().await else { break };
-            let Some(chosen) = self.choose(cluster, pod, &budgets) else { continue };
+            let Some(chosen) = self.choose(snapshot, pod, &budgets) else { continue };
             let is_over = self.recent.len() + chosen.victims.len() > self.per_minute;
             if is_over || !used.insert(chosen.node.clone()) {
                 continue;
@@ -103,7 +97,7 @@ impl Evictor {
         claims
     }
 
-    fn choose(&self, cluster: &Cluster, pod: &Pod, budgets: &[Budget]) -> Option<Eviction> {
+    fn choose(&self, snapshot: &Snapshot, pod: &Pod, budgets: &[Budget]) -> Option<Eviction> {
         let may_evict = |other: &Pod| {
             budgets.iter().all(|budget| budget.allowed > 0 || !budget.pods.contains(&*other.uid))
         };
@@ -112,7 +106,9 @@ impl Evictor {
                 |budget: &Budget| victims.iter().filter(|victim| budget.pods.contains(&*victim.uid)).count();
             budgets.iter().all(|budget| covered(budget) <= budget.allowed)
         };
-        tokio::task::block_in_place(|| eviction(cluster, &self.scores, self.policy, pod, may_evict, may_go))
+        tokio::task::block_in_place(|| {
+            eviction(&snapshot.cluster, &snapshot.scores, self.policy, pod, may_evict, may_go)
+        })
     }
 
     /// Nominates the node first, so that the room is kept; then asks for the evictions one by one, and stops

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use crate::cache::{Event, ResetKind};
 use crate::metrics::Metrics;
 use crate::model::PodKey;
-use crate::wire::{self, Dialect, GpuNodeObject, NodeObject, ObjectError, PodObject, Texts};
+use crate::wire::{self, Dialect, GpuNodeObject, LeaseObject, NodeObject, ObjectError, PodObject, Texts};
 
 /// What a feed reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,25 +17,31 @@ pub(super) enum Kind {
     Nodes,
     Pods,
     GpuNodes,
+    Leases,
 }
 
 impl Kind {
     /// Pods last: most of them stand on a node that is known then.
-    pub(super) const ALL: [Self; 3] = [Self::Nodes, Self::GpuNodes, Self::Pods];
+    pub(super) const ALL: [Self; 4] = [Self::Nodes, Self::GpuNodes, Self::Leases, Self::Pods];
+    /// Those that one list tells the whole truth of: how long an agent has been silent knows only who listened.
+    pub(super) const COMPARED: [Self; 3] = [Self::Nodes, Self::GpuNodes, Self::Pods];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Nodes => "Node",
             Self::Pods => "Pod",
             Self::GpuNodes => "GpuNode",
+            Self::Leases => "Lease",
         }
     }
 
-    pub(super) fn path(self) -> &'static str {
+    fn path(self, agents: &str) -> String {
         match self {
-            Self::Nodes => "/api/v1/nodes",
-            Self::Pods => "/api/v1/pods",
-            Self::GpuNodes => "/apis/tangram.gpu/v1alpha1/gpunodes",
+            Self::Nodes => "/api/v1/nodes".to_owned(),
+            Self::Pods => "/api/v1/pods".to_owned(),
+            Self::GpuNodes => "/apis/tangram.gpu/v1alpha1/gpunodes".to_owned(),
+            // The agents' and a few more: a name's beginning cannot be asked for.
+            Self::Leases => format!("/apis/coordination.k8s.io/v1/namespaces/{agents}/leases"),
         }
     }
 }
@@ -44,6 +50,7 @@ impl Kind {
 #[derive(Debug)]
 pub(super) struct Feed {
     kind: Kind,
+    path: String,
     dialect: Arc<Dialect>,
     metrics: Arc<Metrics>,
     texts: Texts,
@@ -53,16 +60,18 @@ pub(super) struct Feed {
 type Read = Result<(PodKey, Event), (PodKey, ObjectError)>;
 
 impl Feed {
-    pub(super) fn new(kind: Kind, dialect: Arc<Dialect>, metrics: Arc<Metrics>) -> Self {
-        Self { kind, dialect, metrics, texts: Texts::default(), problems: BTreeMap::new() }
+    /// `agents` is the namespace of the agents' Leases.
+    pub(super) fn new(kind: Kind, agents: &str, dialect: Arc<Dialect>, metrics: Arc<Metrics>) -> Self {
+        let path = kind.path(agents);
+        Self { kind, path, dialect, metrics, texts: Texts::default(), problems: BTreeMap::new() }
     }
 
     pub(super) fn name(&self) -> &'static str {
         self.kind.name()
     }
 
-    pub(super) fn path(&self) -> &'static str {
-        self.kind.path()
+    pub(super) fn path(&self) -> &str {
+        &self.path
     }
 
     /// Whether a cluster may do without the kind: without agents there is no `GpuNode`.
@@ -75,16 +84,21 @@ impl Feed {
             Kind::Nodes => ResetKind::Nodes,
             Kind::Pods => ResetKind::Pods,
             Kind::GpuNodes => ResetKind::Reports,
+            Kind::Leases => ResetKind::Agents,
         }
     }
 
     /// An object exists like this. Its name counts as live also when the rest could not be read: what was
-    /// known of it stays.
+    /// known of it stays. One that is nothing of ours gives nothing.
     pub(super) fn applied(&mut self, text: &str) -> (Option<PodKey>, Option<Event>) {
         let read = match self.kind {
             Kind::Nodes => self.node(text),
             Kind::Pods => self.pod(text),
             Kind::GpuNodes => gpu_node(text),
+            Kind::Leases => match agent(text) {
+                Some(read) => read,
+                None => return (None, None),
+            },
         };
         match read {
             Ok((key, event)) => {
@@ -108,17 +122,21 @@ impl Feed {
     }
 
     /// An object is gone; this was its last state.
-    pub(super) fn deleted(&mut self, text: &str) -> Event {
+    pub(super) fn deleted(&mut self, text: &str) -> Option<Event> {
         let named: Named = serde_json::from_str(text).unwrap_or_default();
-        let key = named.key();
+        let key = match self.kind {
+            Kind::Leases => of_node(serde_json::from_str::<LeaseObject>(text).ok()?.node()?),
+            Kind::Nodes | Kind::Pods | Kind::GpuNodes => named.key(),
+        };
         if self.problems.remove(&key).is_some() {
             self.count();
         }
-        match self.kind {
+        Some(match self.kind {
             Kind::Nodes => Event::NodeDeleted(key.name),
             Kind::Pods => Event::PodGone(key, named.metadata.uid.into()),
             Kind::GpuNodes => Event::Report(key.name, None),
-        }
+            Kind::Leases => Event::Agent(key.name, None),
+        })
     }
 
     /// Forgets problems of objects that a complete list does not have.
@@ -133,7 +151,7 @@ impl Feed {
 
     fn node(&mut self, text: &str) -> Read {
         let object: NodeObject = parse("Node", text)?;
-        let key = PodKey { namespace: "".into(), name: object.name().into() };
+        let key = of_node(object.name());
         match wire::node_facts(&object, &self.dialect, &mut self.texts) {
             Ok(facts) => Ok((key, Event::NodeApplied(Arc::new(facts)))),
             Err(error) => Err((key, error)),
@@ -157,11 +175,29 @@ pub(super) fn pod_event(object: &PodObject, dialect: &Dialect) -> Result<Event, 
 
 fn gpu_node(text: &str) -> Read {
     let object: GpuNodeObject = parse("GpuNode", text)?;
-    let key = PodKey { namespace: "".into(), name: object.name().into() };
+    let key = of_node(object.name());
     match wire::gpu_report(object) {
         Ok((name, report)) => Ok((key, Event::Report(name.into(), Some(Arc::new(report))))),
         Err(error) => Err((key, error)),
     }
+}
+
+/// A Lease; `None` where it is not an agent's.
+fn agent(text: &str) -> Option<Read> {
+    let object: LeaseObject = match parse("Lease", text) {
+        Ok(object) => object,
+        Err(error) => return Some(Err(error)),
+    };
+    let key = of_node(object.node()?);
+    Some(match wire::renewal(&object) {
+        Ok(renewal) => Ok((key.clone(), Event::Agent(key.name, Some(renewal)))),
+        Err(error) => Err((key, error)),
+    })
+}
+
+/// The key of what is named like its node.
+fn of_node(name: &str) -> PodKey {
+    PodKey { namespace: "".into(), name: name.into() }
 }
 
 fn parse<T: DeserializeOwned>(kind: &str, text: &str) -> Result<T, (PodKey, ObjectError)> {

@@ -1,7 +1,7 @@
 //! A live cluster: what is read from the API server, and what is written to it.
 //!
 //! ```text
-//!   watch (Node, GpuNode, Pod) --events--> owner of the model --effects--> write: Binding, GpuNode.spec
+//!   watch (Node, GpuNode, Lease, Pod) --> owner of the model --effects--> write: Binding, GpuNode.spec
 //!     ^                                        |      |                      |
 //!     | list again                             |      '--- waiting pods      '--answers--> owner
 //!   lead: Lease, takeover, fences              |                |
@@ -17,6 +17,7 @@
 //! | `nominate`, `tell`, `evict` | waiting pods: nominations, words, room made |
 //! | `compare` | the model against the API server; the model of one moment |
 //! | `managed` | whether kube-scheduler asks about everything |
+//! | `relabel` | layouts of static MIG nodes: the labels that mig-manager follows |
 //! | `rights` | what all this needs RBAC to allow |
 //!
 //! Invariants: a Binding demands the UID and the version of the pod that the decision saw; a write to
@@ -32,6 +33,7 @@ mod lead;
 mod lease;
 mod managed;
 mod nominate;
+mod relabel;
 pub mod rights;
 mod tell;
 mod watch;
@@ -49,6 +51,7 @@ pub use access::{Access, Reply};
 pub use age::{Age, Clock};
 pub use lead::Leadership;
 use nominate::News;
+pub use relabel::Relabel;
 pub(crate) use watch::Change;
 
 use crate::cache::{Cache, Difference, Effect, Event};
@@ -57,7 +60,7 @@ use crate::extender::Claims;
 use crate::metrics::Metrics;
 use crate::model::Policy;
 use crate::nominate::Nominator;
-use crate::owner::{Effects, Model, Stopped};
+use crate::owner::{Effects, Model, Stopped, reprice};
 use crate::solver::Scores;
 use crate::wire::Dialect;
 
@@ -111,13 +114,16 @@ impl Live {
         let (relist, wanted) = tokio_watch::channel(0);
         let mut listed = Vec::new();
         let mut contacts = Vec::new();
+        let leases = age::Contact::new(clock);
+        let agents = kubernetes.agent_lease_namespace.clone().unwrap_or_else(own_namespace);
         for kind in feed::Kind::ALL {
             let (list, is_listed) = tokio_watch::channel(0);
-            let contact = age::Contact::new(clock);
+            let is_lease = kind == feed::Kind::Leases;
+            let contact = if is_lease { leases.clone() } else { age::Contact::new(clock) };
             let watch = watch::Watch {
                 access: access.clone(),
                 model: model.clone(),
-                feed: feed::Feed::new(kind, dialect.clone(), metrics.clone()),
+                feed: feed::Feed::new(kind, &agents, dialect.clone(), metrics.clone()),
                 contact: contact.clone(),
                 wanted: wanted.clone(),
                 listed: list,
@@ -142,7 +148,8 @@ impl Live {
             stop,
         };
         tasks.spawn(lead.run());
-        tasks.spawn(tick(model.clone(), clock));
+        tasks.spawn(tick(model.clone(), clock, leases));
+        tasks.spawn(reprice(model.clone()));
         let writer = write::Writer::new(
             access.clone(),
             model.clone(),
@@ -162,7 +169,7 @@ impl Live {
         let preemption = &kubernetes.preemption;
         let evictor = preemption.enabled.then(|| {
             let per_minute = preemption.evictions_per_minute;
-            evict::Evictor::new(access.clone(), scores.clone(), policy, metrics.clone(), per_minute)
+            evict::Evictor::new(access.clone(), policy, metrics.clone(), per_minute)
         });
         let claims = Arc::new(ArcSwap::from_pointee(Claims::new()));
         let nominating = nominate::Nominating {
@@ -236,11 +243,18 @@ async fn keep(age: Age, access: Access) -> Result<(), Stopped> {
     Err(Stopped)
 }
 
-async fn tick(model: Model, clock: Clock) -> Result<(), Stopped> {
+/// Tells the time, and up to when the agents' Leases are known.
+async fn tick(model: Model, clock: Clock, leases: age::Contact) -> Result<(), Stopped> {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut told_ms = None;
     loop {
         interval.tick().await;
+        let known_ms = leases.known_ms();
+        if let Some(known_ms) = known_ms.filter(|_| known_ms != told_ms) {
+            model.tell(Event::Listened(known_ms)).await?;
+            told_ms = Some(known_ms);
+        }
         model.tell(Event::Tick(clock.now_ms())).await?;
     }
 }

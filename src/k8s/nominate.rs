@@ -116,6 +116,7 @@ impl Nominating {
             }
             is_due = false;
             let snapshot = self.model.snapshot();
+            self.nominator.reprice(&snapshot.scores);
             let turn = tokio::task::block_in_place(|| self.nominator.turn(&snapshot.cluster, PODS_PER_TURN));
             is_more = turn.1;
             self.publish_claims();
@@ -235,8 +236,8 @@ impl Nominating {
             for pod in evictor.given_up(now_ms) {
                 self.nominator.unclaim(&pod);
             }
-            let cluster = self.model.snapshot();
-            for (pod, node) in evictor.make_room(&cluster.cluster, &settled, now_ms, &self.teller).await {
+            let snapshot = self.model.snapshot();
+            for (pod, node) in evictor.make_room(&snapshot, &settled, now_ms, &self.teller).await {
                 self.nominator.claim(&pod, &node);
             }
         }

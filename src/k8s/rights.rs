@@ -46,6 +46,7 @@ pub const SERVE: &[Right] = &[
         "agents' reports, and the GPU instances wanted",
     ),
     right("events.k8s.io", "events", &["create"], "why a pod waits, why one was evicted"),
+    lease(&["list", "watch"], &[], "which agents are alive"),
 ];
 
 /// Of Leases, in Tangram's own namespace.

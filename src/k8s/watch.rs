@@ -246,7 +246,7 @@ async fn take(
     }
     let event = match change.kind {
         "ADDED" | "MODIFIED" => feed.applied(text).1,
-        "DELETED" => Some(feed.deleted(text)),
+        "DELETED" => feed.deleted(text),
         _ => None, // BOOKMARK: only its version counts
     };
     if let Some(event) = event {

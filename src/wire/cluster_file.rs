@@ -7,8 +7,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::document::{DocumentError, Head, read_objects};
-use super::{Dialect, NodeObject, ObjectError, PodObject, Texts, gpu_report, node_facts, pod};
+use super::{
+    BUDGET_KIND, Dialect, NodeObject, ObjectError, PodObject, Texts, budget, gpu_report, node_facts, pod,
+};
 use crate::cache::Event;
+use crate::repack::Budget;
 
 /// What a cluster file held.
 #[derive(Debug, Default)]
@@ -19,6 +22,8 @@ pub struct Contents {
     pub pods: usize,
     /// `GpuNode` reports read.
     pub reports: usize,
+    /// `PodDisruptionBudget`s: what may be moved, for a repack; nothing else asks for them.
+    pub budgets: Vec<Budget>,
     /// Objects of other kinds, which mean nothing here, by kind.
     pub others: BTreeMap<String, usize>,
     /// Objects that could not be read; everything else was.
@@ -39,6 +44,11 @@ pub fn cluster_events(
     let mut contents = Contents::default();
     let mut texts = Texts::default();
     read_objects(reader, |head, text| match event(head, text, dialect, &mut texts) {
+        Ok(None) if head.kind == BUDGET_KIND => match object(head, text).and_then(|read| budget(&read)) {
+            Ok(found) => contents.budgets.extend(found),
+            Err(error) if contents.errors.len() < ERRORS_MAX => contents.errors.push(error),
+            Err(_) => contents.more_errors += 1,
+        },
         Ok(Some(event)) => {
             match &event {
                 Event::NodeApplied(_) => contents.nodes += 1,

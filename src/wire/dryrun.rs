@@ -67,10 +67,22 @@ const ERRORS_MAX: usize = 20;
 /// # Errors
 /// Every object that cannot be planned, by name and field; none is left out silently.
 pub fn dryrun_pods(body: &[u8], dialect: &Dialect) -> Result<Vec<Arc<Pod>>, Vec<String>> {
+    pods_beside(body, dialect, |_, _| Ok(false))
+}
+
+/// The same where objects of other kinds may stand among them: `other` says which it took.
+pub(super) fn pods_beside(
+    body: &[u8],
+    dialect: &Dialect,
+    mut other: impl FnMut(&Head, &str) -> Result<bool, ObjectError>,
+) -> Result<Vec<Arc<Pod>>, Vec<String>> {
     let (mut pods, mut errors) = (Vec::new(), Vec::new());
     let max = dialect.limits.dryrun_pods;
     let mut more = 0_usize;
-    let mut read = |head: &Head, text: &str| match workload_pods(head, text, dialect) {
+    let mut pods_of = |head: &Head, text: &str| {
+        if other(head, text)? { Ok(Vec::new()) } else { workload_pods(head, text, dialect) }
+    };
+    let mut read = |head: &Head, text: &str| match pods_of(head, text) {
         Ok(some) if pods.len() + some.len() <= max => pods.extend(some.into_iter().map(Arc::new)),
         _ if errors.len() >= ERRORS_MAX => more += 1,
         Ok(_) => errors.push(format!("more than {max} pods, the limit of one dry run (limits.dryrunPods)")),
@@ -88,8 +100,7 @@ pub fn dryrun_pods(body: &[u8], dialect: &Dialect) -> Result<Vec<Arc<Pod>>, Vec<
 
 /// The policy a dry run asks for.
 pub fn parse_policy(name: &str) -> Result<Policy, String> {
-    let known = Policy::ALL.map(|(name, _)| name).join(", ");
-    Policy::parse(name).ok_or_else(|| format!("policy {name:?} is not known ({known})"))
+    Policy::parse(name).ok_or_else(|| format!("policy {name:?} is not known ({})", Policy::NAMES))
 }
 
 impl DryRun {

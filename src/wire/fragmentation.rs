@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::view::kind_words;
-use crate::mig::{Catalog, Occupancy, ProfileName};
-use crate::model::{Cluster, Node, PoolKind};
+use crate::mig::{Catalog, ModelRow, Occupancy, ProfileName};
+use crate::model::{Cluster, Node, Partitioned, PoolKind};
 use crate::solver::{Fragmentation, Scores, whole_gpu_fragmentation};
 
 /// NVML memory slices of one GPU or of many (A100: 8, A30: 4, RTX PRO 6000: 12 per GPU).
@@ -60,10 +60,42 @@ struct Capacity {
     /// Memory slices of closed GPUs, in no other figure.
     closed_memory_slices: u32,
     dynamic: FreeView,
-    /// Memory of free slices that no profile of the demand can use, so that models compare.
+    /// GPUs that somebody else partitioned, where agents report them.
+    #[serde(rename = "static", skip_serializing_if = "StaticView::is_empty")]
+    partitioned: StaticView,
+    /// Memory of free slices that no profile of the demand can use, or no static partition has, so that models
+    /// compare.
     stranded_mib: u64,
     /// Counted devices, by resource name and kind.
     pools: Vec<PoolCapacity>,
+}
+
+/// Healthy GPUs in MIG mode that are not Tangram's to partition, in NVML memory slices.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StaticView {
+    gpus: u32,
+    total_memory_slices: u32,
+    /// Of partitions that pods hold, or share.
+    used_memory_slices: u32,
+    /// Of partitions that nobody holds.
+    free_memory_slices: u32,
+    /// In no partition: nobody can ask for them.
+    stranded_memory_slices: u32,
+}
+
+impl StaticView {
+    fn is_empty(&self) -> bool {
+        self.gpus == 0
+    }
+
+    fn add(&mut self, of: Partitioned) {
+        self.gpus += 1;
+        self.total_memory_slices += of.held + of.free + of.stranded;
+        self.used_memory_slices += of.held;
+        self.free_memory_slices += of.free;
+        self.stranded_memory_slices += of.stranded;
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -89,9 +121,17 @@ impl FragmentationView {
             view.all.add(node, scores);
             view.by_model.entry(model_of(node)).or_default().add(node, scores);
         }
-        view.by_model.retain(|_, capacity| capacity.dynamic_gpus > 0 || !capacity.pools.is_empty());
+        view.by_model.retain(|_, capacity| {
+            capacity.dynamic_gpus > 0 || !capacity.partitioned.is_empty() || !capacity.pools.is_empty()
+        });
         view
     }
+}
+
+/// Memory of some memory slices of a GPU.
+fn mib(row: &ModelRow, slices: u32) -> u64 {
+    let of_all = u64::from(row.memory_mib()) * u64::from(slices);
+    of_all.div_euclid(u64::from(row.memory_slices))
 }
 
 fn model_of(node: &Node) -> String {
@@ -112,9 +152,11 @@ impl Capacity {
             }
             let of = scores.fragmentation(gpu.occupancy);
             self.dynamic.add(of);
-            let row = row.expect("an open GPU has a model");
-            let stranded = u64::from(row.memory_mib()) * u64::from(of.stranded);
-            self.stranded_mib += stranded.div_euclid(u64::from(row.memory_slices));
+            self.stranded_mib += mib(row.expect("an open GPU has a model"), of.stranded);
+        }
+        for (row, of) in node.partitioned() {
+            self.partitioned.add(of);
+            self.stranded_mib += mib(row, of.stranded);
         }
         for (facts, pool) in node.pools().filter(|(facts, pool)| facts.capacity > 0 || pool.used > 0) {
             let (kind, profile, _) = kind_words(&facts.kind);

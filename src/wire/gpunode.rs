@@ -9,7 +9,7 @@ use super::ObjectError;
 use super::gpunode_status::UnsettledStatus;
 use super::object::{Metadata, or_default};
 use crate::mig::{Catalog, ProfileName};
-use crate::model::{GpuFacts, GpuHealth, GpuReport, InstanceReport, PodKey, Problem, Unsettled};
+use crate::model::{GpuFacts, GpuHealth, GpuReport, Holder, InstanceReport, PodKey, Problem, Unsettled};
 
 /// A `GpuNode` as Tangram reads it.
 #[derive(Debug, Default, Deserialize)]
@@ -45,6 +45,15 @@ struct Status {
     gpus: Vec<GpuForm>,
     #[serde(deserialize_with = "or_default")]
     unsettled: Vec<UnsettledStatus>,
+    #[serde(deserialize_with = "or_default")]
+    conditions: Vec<ConditionForm>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ConditionForm {
+    r#type: String,
+    status: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,6 +71,7 @@ struct GpuForm {
     #[serde(default)]
     model: String,
     memory_mib: Option<u32>,
+    memory_used_mib: Option<u32>,
     #[serde(default)]
     mig_mode: String,
     #[serde(default)]
@@ -70,6 +80,8 @@ struct GpuForm {
     health_reason: String,
     #[serde(default, deserialize_with = "or_default")]
     instances: Vec<InstanceForm>,
+    #[serde(default, deserialize_with = "or_default")]
+    pods: Vec<HolderForm>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,7 +91,12 @@ struct InstanceForm {
     profile: String,
     start: u8,
     pod: Option<PodForm>,
+    #[serde(default, deserialize_with = "or_default")]
+    pods: Vec<HolderForm>,
+    memory_used_mib: Option<u32>,
     ready_for: Option<String>,
+    #[serde(default)]
+    foreign: bool,
 }
 
 /// A pod that is named by another object.
@@ -92,6 +109,25 @@ pub struct PodForm {
     /// UID, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
+}
+
+/// A pod that holds a device, or shares of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HolderForm {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// How many shares (time-slicing, MPS); absent where all of it is the pod's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares: Option<u32>,
+}
+
+impl From<HolderForm> for Holder {
+    fn from(form: HolderForm) -> Self {
+        let pod = PodKey { namespace: form.namespace.into(), name: form.name.into() };
+        Self { pod, shares: form.shares }
+    }
 }
 
 /// Reads a report: the node's name and what its agent and the scheduler say. An instance that cannot be
@@ -114,6 +150,9 @@ pub fn gpu_report(object: GpuNodeObject) -> Result<(String, GpuReport), ObjectEr
             uuid: form.uuid.map(Into::into),
             profile: profile?,
             start: form.start,
+            sharers: form.pods.into_iter().map(Into::into).collect(),
+            memory_used_mib: form.memory_used_mib,
+            is_foreign: form.foreign,
             ready_for: form.ready_for.map(Into::into),
             pod_uid: form.pod.as_ref().and_then(|pod| pod.uid.as_deref().map(Into::into)),
             pod: form.pod.map(|pod| PodKey { namespace: pod.namespace.into(), name: pod.name.into() }),
@@ -133,6 +172,8 @@ pub fn gpu_report(object: GpuNodeObject) -> Result<(String, GpuReport), ObjectEr
             model: Catalog::get().by_product(&form.model),
             product: form.model.into(),
             memory_mib: form.memory_mib,
+            memory_used_mib: form.memory_used_mib,
+            holders: form.pods.into_iter().map(Into::into).collect(),
             is_mig_enabled: form.mig_mode == "Enabled",
             health: match form.health.as_str() {
                 "" | "Healthy" => GpuHealth::Healthy,
@@ -154,5 +195,8 @@ pub fn gpu_report(object: GpuNodeObject) -> Result<(String, GpuReport), ObjectEr
         Some(Unsettled { gpu: u16::try_from(open.gpu).ok()?, start: open.start, why })
     });
     let unsettled = unsettled.collect();
-    Ok((name, GpuReport { sequence: object.status.sequence, revision, gpus, wanted, unsettled, problems }))
+    let is_answering = |it: &ConditionForm| it.r#type == "KubeletReady" && it.status == "True";
+    let has_record = object.status.conditions.iter().any(is_answering);
+    let sequence = object.status.sequence;
+    Ok((name, GpuReport { sequence, revision, gpus, wanted, unsettled, problems, has_record }))
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::gpunode::PodForm;
+use super::gpunode::{HolderForm, PodForm};
 
 /// The whole status.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -73,9 +73,9 @@ pub struct GpuStatus {
     pub profiles: Vec<ProfileStatus>,
     /// GPU instances that exist.
     pub instances: Vec<InstanceStatus>,
-    /// Pods to whose containers the kubelet gave the GPU as a whole, or a replica of it.
+    /// Pods to whose containers the kubelet gave the GPU as a whole, or shares of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub pods: Vec<PodForm>,
+    pub pods: Vec<HolderForm>,
 }
 
 /// How another GPU is reached.
@@ -128,9 +128,15 @@ pub struct InstanceStatus {
     pub profile: String,
     /// First memory slice.
     pub start: u32,
-    /// The pod that the kubelet gave it to.
+    /// The pod that the kubelet gave it to; the first of those that share it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodForm>,
+    /// Pods to whose containers the kubelet gave shares of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<HolderForm>,
+    /// Memory that its processes use in MiB, in steps of a sixteenth; only where containers share it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_used_mib: Option<u32>,
     /// UID of the pod that gets it when it is bound now: its device is offered for that pod, and the kubelet lists it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_for: Option<String>,

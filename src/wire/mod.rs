@@ -10,6 +10,7 @@
 //! node       Node -> model::NodeFacts, the labels of the NVIDIA stack
 //! gpunode    GpuNode (tangram.gpu/v1alpha1) -> model::GpuReport
 //! gpunode_status its status, as an agent writes it
+//! lease      Lease of an agent -> cache::Renewal
 //! cluster_file Nodes, Pods and GpuNodes of a file as events
 //! placement  the annotation tangram.gpu/placement
 //! workload   pods of Deployments, Jobs and StatefulSets
@@ -17,25 +18,42 @@
 //! answers    the same: answers
 //! scheduler_config KubeSchedulerConfiguration files
 //! dryrun     POST /v1/dryrun
+//! repack     POST /v1/repack
+//! budget     PodDisruptionBudget -> repack::Budget
+//! mobility   whether a pod may be moved
 //! view       GET /v1/cluster
+//! gpu_view   the same: GPUs
 //! fragmentation GET /v1/fragmentation
+//! layouts    GET /v1/layouts
+//! mig_parted configurations of nvidia-mig-parted, and label patches
+//! trace      traces of pods and nodes, and what became of them
+//! simulation what `tangram simulate` prints
 //! ```
 
 mod answers;
+mod budget;
 mod cluster_file;
 mod demand;
 pub mod document;
 pub mod dryrun;
 pub mod extender;
 pub mod fragmentation;
+mod gpu_view;
 mod gpunode;
 pub mod gpunode_status;
+pub mod layouts;
+mod lease;
+pub mod mig_parted;
+mod mobility;
 mod node;
 mod object;
 mod placement;
 mod pod;
 mod quantities;
+pub mod repack;
 pub mod scheduler_config;
+pub mod simulation;
+pub mod trace;
 pub mod view;
 mod workload;
 
@@ -44,8 +62,10 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use budget::{BudgetObject, budget};
 pub use cluster_file::{Contents, cluster_events};
-pub use gpunode::{GpuNodeObject, PodForm, gpu_report};
+pub use gpunode::{GpuNodeObject, HolderForm, PodForm, gpu_report};
+pub use lease::{LeaseObject, agent_lease, renewal};
 pub use node::{NodeObject, Texts, node_facts};
 pub use placement::{PLACEMENT_ANNOTATION, placement_annotation};
 pub use pod::{FENCE_ANNOTATION, NOMINATED_CONDITION, PodObject, pod};
@@ -68,6 +88,9 @@ impl ObjectError {
         Self { object: object.into(), field: field.into(), message: message.into() }
     }
 }
+
+/// Kind of the objects that say how many pods may be missing at once.
+const BUDGET_KIND: &str = "PodDisruptionBudget";
 
 /// How objects are read: which names are devices, and how much of anything is believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

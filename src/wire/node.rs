@@ -5,7 +5,8 @@
 //! |---|---|
 //! | `nvidia.com/gpu.product` | model; `-MIG-<profile>` and `-SHARED` behind it say how `nvidia.com/gpu` is cut |
 //! | `nvidia.com/gpu.count`, `.replicas`, `.memory` | GPUs, shares per GPU, MiB |
-//! | `nvidia.com/mig-<profile>.product`, `.replicas` | the same for one kind of MIG device |
+//! | `nvidia.com/gpu.sharing-strategy` | how a GPU is shared: `time-slicing`, `mps` |
+//! | `nvidia.com/mig-<profile>.product`, `.replicas`, `.sharing-strategy` | the same for one kind of MIG device |
 //! | allocatable `nvidia.com/gpu`, `mig-<profile>`, each also `.shared` | how many there are to hand out |
 //! | `tangram.gpu/mig: dynamic`, `tangram.gpu/mig-gpus` | GPUs that Tangram partitions: all, or these indices |
 //!
@@ -21,8 +22,8 @@ use super::object::{Amount, Metadata, TaintObject, or_default};
 use super::{Dialect, ObjectError};
 use crate::mig::{Catalog, ModelId, ProfileName};
 use crate::model::{
-    DynamicFacts, NodeFacts, PoolFacts, PoolKind, Problem, ResourceKind, Resources, Taint, TaintEffect,
-    resource_kind,
+    DynamicFacts, NodeFacts, PoolFacts, PoolKind, Problem, ResourceKind, Resources, Sharing, Taint,
+    TaintEffect, resource_kind,
 };
 use crate::units::Quantity;
 
@@ -283,7 +284,7 @@ impl<'a> Reader<'a> {
         let left = self.number(COUNT_LABEL).unwrap_or(taken).saturating_sub(taken);
         let most = match kind {
             PoolKind::Whole => left,
-            PoolKind::Replica { replicas, of: None } => left.saturating_mul(*replicas),
+            PoolKind::Replica { replicas, of: None, .. } => left.saturating_mul(*replicas),
             // Partitions of the other GPUs: how many there are only the device plugin knows.
             PoolKind::Partition(_) | PoolKind::Replica { of: Some(_), .. } if left > 0 => u32::MAX,
             PoolKind::Partition(_) | PoolKind::Replica { of: Some(_), .. } => 0,
@@ -318,7 +319,9 @@ impl<'a> Reader<'a> {
             let replicas = self.number(&format!("{plain}.replicas")).filter(|&replicas| replicas > 0);
             let guess =
                 || self.number(&format!("{plain}.count")).and_then(|count| capacity.checked_div(count));
-            return PoolKind::Replica { replicas: replicas.or_else(guess).unwrap_or(1).max(1), of };
+            let strategy = self.label(&format!("{plain}.sharing-strategy"));
+            let by = Sharing::ALL.into_iter().find_map(|(name, by)| (strategy == Some(name)).then_some(by));
+            return PoolKind::Replica { replicas: replicas.or_else(guess).unwrap_or(1).max(1), of, by };
         }
         of.map_or(PoolKind::Whole, PoolKind::Partition)
     }
@@ -339,7 +342,7 @@ impl<'a> Reader<'a> {
         match kind {
             PoolKind::Whole => whole(),
             PoolKind::Partition(profile) => partition(profile),
-            PoolKind::Replica { replicas, of } => {
+            PoolKind::Replica { replicas, of, .. } => {
                 of.as_ref().map_or_else(whole, partition).div_euclid(*replicas)
             }
         }

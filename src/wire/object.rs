@@ -24,6 +24,17 @@ pub(super) struct Metadata {
     pub(super) resource_version: String,
     #[serde(deserialize_with = "or_default")]
     pub(super) creation_timestamp: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) owner_references: Vec<OwnerReference>,
+}
+
+/// One of `metadata.ownerReferences`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct OwnerReference {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) kind: String,
+    pub(super) controller: Option<bool>,
 }
 
 impl Metadata {

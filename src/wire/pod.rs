@@ -7,9 +7,9 @@ use serde::Deserialize;
 
 use super::object::{Metadata, PodSpec, or_default};
 use super::quantities::{Slot, slots, total};
-use super::{Dialect, ObjectError, PLACEMENT_ANNOTATION, placement};
+use super::{Dialect, ObjectError, PLACEMENT_ANNOTATION, mobility, placement};
 use crate::model::{
-    Pod, PodKey, Policy, Request, ResourceKind, SliceAsk, Version, Waiting, Want, resource_kind,
+    Mobility, Pod, PodKey, Policy, Request, ResourceKind, SliceAsk, Version, Waiting, Want, resource_kind,
 };
 
 /// Key of the annotation, or label, that chooses a pod's placement policy.
@@ -79,13 +79,11 @@ impl PodObject {
     fn waiting(&self) -> Waiting {
         let (spec, status) = (&self.spec, &self.status);
         let ours = status.conditions.iter().find(|condition| condition.kind == NOMINATED_CONDITION);
-        let created = self.metadata.creation_timestamp.parse::<jiff::Timestamp>();
         Waiting {
             scheduler: match spec.scheduler_name.as_str() {
                 "" => "default-scheduler".into(),
                 name => name.into(),
             },
-            created_s: created.map_or(0, jiff::Timestamp::as_second),
             is_gated: !spec.scheduling_gates.is_empty(),
             never_preempts: spec.preemption_policy == "Never",
             nominated: Some(status.nominated_node_name.as_str())
@@ -114,20 +112,27 @@ pub fn pod(object: &PodObject, dialect: &Dialect) -> Result<Pod, ObjectError> {
         Ok(placement) => (placement, None),
         Err(why) => (None, Some(why.into())),
     };
+    let created = object.metadata.creation_timestamp.parse::<jiff::Timestamp>();
+    let request = Request {
+        counted: reader.counted()?,
+        slices: reader.slices()?,
+        policy: if is_bound { None } else { reader.policy()? },
+    };
+    // Most pods of a cluster hold no device, and nobody asks whether they may be moved.
+    let mobility =
+        if request.is_empty() { Mobility::default() } else { mobility::mobility(&object.metadata) };
     Ok(Pod {
         key: object.key(),
         uid: object.metadata.uid.as_str().into(),
+        created_s: created.map_or(0, jiff::Timestamp::as_second),
         priority: spec.priority.unwrap_or(0),
-        request: Request {
-            counted: reader.counted()?,
-            slices: reader.slices()?,
-            policy: if is_bound { None } else { reader.policy()? },
-        },
+        request,
         demand: reader.demand()?,
         node: is_bound.then(|| spec.node_name.as_str().into()),
         placement,
         unreadable_placement: unreadable,
         is_terminating: object.metadata.deletion_timestamp.is_some(),
+        mobility,
         version: Version {
             revision: object.metadata.revision(),
             fence: object.metadata.annotations.get(FENCE_ANNOTATION).map(|fence| fence.as_str().into()),
@@ -312,7 +317,6 @@ impl Reader<'_> {
         let labels = &self.object.metadata.labels;
         let wish = annotations.get(POLICY_ANNOTATION).or_else(|| labels.get(POLICY_ANNOTATION));
         let Some(name) = wish else { return Ok(None) };
-        let known = Policy::ALL.map(|(name, _)| name);
-        Policy::parse(name).map(Some).ok_or_else(|| refuse(POLICY_ANNOTATION, name, &known))
+        Policy::parse(name).map(Some).ok_or_else(|| refuse(POLICY_ANNOTATION, name, &[Policy::NAMES]))
     }
 }
