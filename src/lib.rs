@@ -15,15 +15,16 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`units`] | checked quantities |
+//! | [`units`], [`plot`] | checked quantities; charts and maps as SVG and PNG |
 //! | [`mig`] | GPU models, profiles, legal placements, occupancies |
 //! | [`model`] | cluster, nodes, pods, requests: plain data |
-//! | [`solver`] | fit, cost, placement, reasons; the independent checker |
-//! | [`plan`], [`preempt`], [`cache`] | dry run; victims; events applied to the model, binds under way |
+//! | [`solver`] | fit, cost, placement, reasons; exact packing; the independent checker |
+//! | [`plan`], [`preempt`], [`repack`], [`cache`] | dry run; victims; what to move; events applied to the model, binds under way |
+//! | [`layouts`] | layouts of static MIG nodes for the demand |
 //! | [`nominate`] | which node each waiting pod should be tried on first |
 //! | [`wire`] | every serialised form |
 //! | [`extender`] | the extender's answers on one snapshot |
-//! | [`sim`] | generated clusters for benches and tests |
+//! | [`sim`] | generated clusters and workloads, traces: what the solver makes of them |
 //! | [`owner`], [`metrics`], [`http`], [`config`] | the shells: task, counters, routes, file |
 //! | [`k8s`], [`tls`] | a live cluster: watches, leadership, writes; certificates |
 //! | [`mod@serve`], [`cli`] | process, commands |
@@ -53,13 +54,16 @@ pub mod config;
 pub mod extender;
 pub mod http;
 pub mod k8s;
+pub mod layouts;
 pub mod metrics;
 pub mod mig;
 pub mod model;
 pub mod nominate;
 pub mod owner;
 pub mod plan;
+pub mod plot;
 pub mod preempt;
+pub mod repack;
 pub mod serve;
 pub mod sim;
 pub mod solver;

@@ -2,14 +2,23 @@
 
 use anyhow::{Context as _, bail};
 use axum::body::Bytes;
-use axum::http::{Request, Uri};
+use axum::http::{Method, Request, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-/// Posts a body to `path` of `server`; an answer other than 200 is an error with the problem's detail.
+/// Gets `path` of `server`; an answer other than 200 is an error with the problem's detail.
+pub(super) fn get(server: &Uri, path: &str) -> anyhow::Result<Bytes> {
+    ask(server, Method::GET, path, Vec::new())
+}
+
+/// Posts a body to `path` of `server`; the same.
 pub(super) fn post(server: &Uri, path: &str, body: Vec<u8>) -> anyhow::Result<Bytes> {
+    ask(server, Method::POST, path, body)
+}
+
+fn ask(server: &Uri, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<Bytes> {
     if server.scheme_str() != Some("http") {
         bail!("--server {server}: expected http://HOST:PORT");
     }
@@ -23,7 +32,9 @@ pub(super) fn post(server: &Uri, path: &str, body: Vec<u8>) -> anyhow::Result<By
             stream.with_context(|| format!("--server {server}: is `tangram serve` running there?"))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driven = tokio::spawn(connection);
-        let request = Request::post(path)
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
             .header("host", format!("{host}:{port}"))
             .body(Full::new(Bytes::from(body)))?;
         let response = sender.send_request(request).await.with_context(|| format!("--server {server}"))?;

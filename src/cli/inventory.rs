@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{ContentArrangement, Table, presets};
 use tangram_nvml::facts::{Gpu, Inventory};
+
+use super::table::columns;
 
 /// One line per GPU; then its GPU instances, what is wrong, and how the GPUs are connected.
 pub(super) fn inventory_table(inventory: &Inventory) -> String {
@@ -16,17 +17,17 @@ pub(super) fn inventory_table(inventory: &Inventory) -> String {
         let (mig, health) = (mig_mode(gpu), health(gpu));
         vec![gpu.index.to_string(), gpu.model.clone(), memory, mig, gpu.processes.len().to_string(), health]
     });
-    text += &table(&["GPU", "MODEL", "MEMORY", "MIG", "PROCS", "HEALTH"], rows);
+    text += &columns(&["GPU", "MODEL", "MEMORY", "MIG", "PROCS", "HEALTH"], rows);
     let instances: Vec<Vec<String>> = inventory.gpus.iter().flat_map(instance_rows).collect();
     if !instances.is_empty() {
         text += "\n";
-        text += &table(&["GPU", "PROFILE", "SLICES", "PROCS", "MIG DEVICE"], instances.into_iter());
+        text += &columns(&["GPU", "PROFILE", "SLICES", "PROCS", "MIG DEVICE"], instances.into_iter());
     }
     let links: Vec<Vec<String>> =
         inventory.gpus.iter().filter(|_| inventory.gpus.len() > 1).map(link_row).collect();
     if !links.is_empty() {
         text += "\n";
-        text += &table(&["GPU", "PCI", "NUMA", "NVLINKS", "NVLINK PEERS", "FABRIC"], links.into_iter());
+        text += &columns(&["GPU", "PCI", "NUMA", "NVLINKS", "NVLINK PEERS", "FABRIC"], links.into_iter());
     }
     for gpu in inventory.gpus.iter().filter(|gpu| !gpu.ailments.is_empty()) {
         for ailment in &gpu.ailments {
@@ -81,17 +82,4 @@ fn link_row(gpu: &Gpu) -> Vec<String> {
         or_none(peers.join(" ")),
         or_none(fabric.unwrap_or_default()),
     ]
-}
-
-fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header);
-    for row in rows {
-        table.add_row(row);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.trim_fmt() + "\n"
 }

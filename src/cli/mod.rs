@@ -3,9 +3,15 @@
 mod agent;
 mod client;
 mod inventory;
+mod layouts;
+mod layouts_table;
+mod output;
 mod plan;
+mod repack;
+mod repack_table;
 mod scheduler_config;
 mod serve;
+mod simulate;
 mod table;
 
 use std::fs::File;
@@ -24,8 +30,7 @@ use crate::cache::Cache;
 use crate::config::{Config, LogFormat};
 use crate::k8s::{Access, fetch};
 use crate::serve::{EXAMPLE, load, log_contents};
-use crate::solver::Scores;
-use crate::wire::Dialect;
+use crate::wire::{Contents, Dialect};
 
 /// Places GPU pods of a Kubernetes cluster: whole GPUs, MIG slices and shares.
 #[derive(Debug, Parser)]
@@ -50,13 +55,19 @@ Examples:
   tangram serve --kubeconfig ~/.kube/config         the extender on your live cluster
   tangram scheduler-config --cluster cluster.json   what your kube-scheduler needs to ask it
   tangram agent --once                              what the GPUs of this machine are, and who uses them
-  tangram plan -f pods.yaml --cluster cluster.json  would these pods fit, and where?";
+  tangram plan -f pods.yaml --cluster cluster.json  would these pods fit, and where?
+  tangram layouts --cluster cluster.json            how mig-manager's nodes should be cut for the demand
+  tangram repack --gpus 4 --cluster cluster.json    which pods to move to have four more GPUs empty
+  tangram simulate reproduce --quick                how well does it pack, next to others?";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
     Agent(Box<agent::Agent>),
     Plan(plan::Plan),
+    Layouts(Box<layouts::LayoutsCommand>),
+    Repack(repack::Repack),
+    Simulate(Box<simulate::Simulate>),
     SchedulerConfig(scheduler_config::SchedulerConfig),
 }
 
@@ -69,7 +80,7 @@ struct Common {
     /// Form of the log on standard error [default: text]
     #[arg(long, global = true, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-    /// error, warn, info, debug or trace, or by module: `info,tangram::http=debug` [default: info; plan: warn]
+    /// error, warn, info, debug or trace, or by module: `info,tangram::http=debug` [default: info; plan, simulate: warn]
     #[arg(long, global = true, value_name = "LEVEL")]
     log_level: Option<String>,
 }
@@ -85,7 +96,16 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     match (&cli.common.log_level, &cli.command) {
         (Some(level), _) => config.log.level.clone_from(level),
-        (None, Command::Plan(_) | Command::SchedulerConfig(_)) => "warn".clone_into(&mut config.log.level),
+        (
+            None,
+            Command::Plan(_)
+            | Command::Layouts(_)
+            | Command::Repack(_)
+            | Command::Simulate(_)
+            | Command::SchedulerConfig(_),
+        ) => {
+            "warn".clone_into(&mut config.log.level);
+        }
         (None, Command::Agent(agent)) if agent.is_for_people() => "warn".clone_into(&mut config.log.level),
         (None, Command::Serve(_) | Command::Agent(_)) => {}
     }
@@ -94,6 +114,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(serve) => serve.run(config),
         Command::Agent(agent) => agent.run(&config),
         Command::Plan(plan) => plan.run(config),
+        Command::Layouts(layouts) => layouts.run(&config),
+        Command::Repack(repack) => repack.run(&config),
+        Command::Simulate(simulate) => simulate.run(config),
         Command::SchedulerConfig(command) => command.run(&config),
     }
 }
@@ -109,8 +132,8 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
         "log level {level:?}: {}, or MODULE=LEVEL",
         LEVELS.join(", ")
     );
-    // Its errors are told by whoever asked, with what was asked.
-    let directives = format!("kube_client=off,{level}");
+    // Its errors are told by whoever asked, with what was asked; and a picture may have a line without length.
+    let directives = format!("kube_client=off,usvg=off,tiny_skia=off,{level}");
     let filter =
         EnvFilter::try_new(&directives).with_context(|| format!("log level {:?}", config.log.level))?;
     let log = tracing_subscriber::fmt()
@@ -125,16 +148,21 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
 }
 
 /// The model of a cluster file, or of the built-in example.
-fn load_cluster(config: &Config, scores: &Arc<Scores>, path: Option<&Path>) -> anyhow::Result<Cache> {
+fn load_cluster(config: &Config, path: Option<&Path>) -> anyhow::Result<Cache> {
+    load_contents(config, path).map(|(cache, _)| cache)
+}
+
+/// The same, with what else the file held.
+fn load_contents(config: &Config, path: Option<&Path>) -> anyhow::Result<(Cache, Contents)> {
     let Some(path) = path else {
-        let (cache, contents) = load(config, scores.clone(), EXAMPLE.as_bytes())?;
+        let (cache, contents) = load(config, EXAMPLE.as_bytes())?;
         log_contents("the built-in example", &contents);
-        return Ok(cache);
+        return Ok((cache, contents));
     };
-    let loaded = load(config, scores.clone(), open(path)?);
+    let loaded = load(config, open(path)?);
     let (cache, contents) = loaded.with_context(|| format!("cluster file {}", path.display()))?;
     log_contents(&path.to_string_lossy(), &contents);
-    Ok(cache)
+    Ok((cache, contents))
 }
 
 /// A connection to a live cluster, as the configuration bounds it.
@@ -154,6 +182,13 @@ fn live_model(config: &Config, kubeconfig: Option<&Path>, context: Option<&str>)
     let (runtime, access) = access(config, kubeconfig, context)?;
     let dialect = Arc::new(Dialect { is_live: true, ..config.dialect() });
     runtime.block_on(fetch(&access, &dialect)).map_err(anyhow::Error::msg)
+}
+
+/// All of a file, or of standard input for `-`.
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes).with_context(|| path.display().to_string())?;
+    Ok(bytes)
 }
 
 /// Opens a file, or standard input for `-`.

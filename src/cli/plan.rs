@@ -1,19 +1,19 @@
 //! `tangram plan`: the placement dry run.
 
-use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::http::Uri;
 
+use super::output::Output;
 use super::table::dryrun_table;
-use super::{client, load_cluster, open};
-use crate::config::{Config, PolicyName};
+use super::{client, load_cluster, read};
+use crate::config::Config;
+use crate::model::Policy;
 use crate::plan::plan;
-use crate::solver::Scores;
 use crate::wire::document::{Head, read_objects};
+use crate::wire::dryrun::parse_policy;
 use crate::wire::dryrun::{DryRun, dryrun_pods};
 
 /// Say where pods would go, or why nowhere, without changing anything
@@ -34,22 +34,11 @@ pub(super) struct Plan {
     #[arg(long, value_name = "URL")]
     server: Option<Uri>,
     /// Placement policy of pods without the annotation tangram.gpu/policy [default: pack, or the server's]
-    #[arg(long)]
-    policy: Option<PolicyName>,
+    #[arg(long, value_parser = parse_policy)]
+    policy: Option<Policy>,
     /// Form of the answer
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
-}
-
-#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
-enum Output {
-    /// For people
-    #[default]
-    Table,
-    /// As POST /v1/dryrun answers
-    Json,
-    /// The same as YAML
-    Yaml,
 }
 
 impl Plan {
@@ -58,39 +47,13 @@ impl Plan {
             Some(server) => self.ask(server)?,
             None => self.plan(config)?,
         };
-        match self.print(&answer) {
-            // Whoever read the answer has seen enough of it.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
-            printed => printed.context("standard output")?,
-        }
+        self.output.print(&answer, dryrun_table)?;
         Ok(if answer.all_fit { ExitCode::SUCCESS } else { ExitCode::from(1) })
     }
 
-    fn print(&self, answer: &DryRun) -> std::io::Result<()> {
-        let text = match self.output {
-            Output::Table => dryrun_table(answer),
-            Output::Json => serde_json::to_string_pretty(answer)? + "\n",
-            Output::Yaml => serde_saphyr::to_string(answer).map_err(std::io::Error::other)?,
-        };
-        let mut out = std::io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()
-    }
-
     fn ask(&self, server: &Uri) -> anyhow::Result<DryRun> {
-        let policy = match self.policy {
-            None => "",
-            Some(PolicyName::Pack) => "?policy=pack",
-            Some(PolicyName::Spread) => "?policy=spread",
-        };
-        // One request, so that later files are placed on what earlier ones leave.
-        let mut documents = Vec::new();
-        for file in &self.files {
-            let read =
-                read_objects(read(file)?.as_slice(), |head, json| documents.push(document(head, json)));
-            read.with_context(|| file.display().to_string())?;
-        }
-        let body = client::post(server, &format!("/v1/dryrun{policy}"), documents.concat().into_bytes())?;
+        let policy = self.policy.map_or_else(String::new, |policy| format!("?policy={policy}"));
+        let body = client::post(server, &format!("/v1/dryrun{policy}"), documents(&self.files)?)?;
         serde_json::from_slice(&body).context("the server's answer is no dry run")
     }
 
@@ -104,17 +67,21 @@ impl Plan {
                 read.map_err(|errors| anyhow::anyhow!("{}: {}", file.display(), errors.join("\n  ")))?,
             );
         }
-        let scores = Arc::new(Scores::prior());
-        let cache = load_cluster(&config, &scores, self.cluster.as_deref())?;
-        let (planned, _) = plan(cache.cluster().clone(), &scores, config.policy.into(), pods);
+        let cache = load_cluster(&config, self.cluster.as_deref())?;
+        let (planned, _) = plan(cache.cluster().clone(), cache.scores(), config.policy, pods);
         Ok(DryRun::new(&planned))
     }
 }
 
-fn read(file: &std::path::Path) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open(file)?.read_to_end(&mut bytes).with_context(|| file.display().to_string())?;
-    Ok(bytes)
+/// Objects of files as JSON documents behind one another: one request, so that later files are placed on what
+/// earlier ones leave.
+pub(super) fn documents(files: &[PathBuf]) -> anyhow::Result<Vec<u8>> {
+    let mut documents = Vec::new();
+    for file in files {
+        let read = read_objects(read(file)?.as_slice(), |head, json| documents.push(document(head, json)));
+        read.with_context(|| file.display().to_string())?;
+    }
+    Ok(documents.concat().into_bytes())
 }
 
 /// An object as a JSON document of its own.

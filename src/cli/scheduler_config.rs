@@ -3,13 +3,11 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use super::{live_model, load_cluster};
 use crate::config::Config;
-use crate::solver::Scores;
 use crate::wire::scheduler_config::{Shape, resource_names, scheduler_config, unmanaged};
 
 /// Print a KubeSchedulerConfiguration with every resource name that a cluster needs
@@ -53,7 +51,7 @@ impl SchedulerConfig {
         let cache = if let Some(path) = &self.kubeconfig {
             live_model(config, Some(path), None)?
         } else {
-            load_cluster(config, &Arc::new(Scores::prior()), self.cluster.as_deref())?
+            load_cluster(config, self.cluster.as_deref())?
         };
         let names = resource_names(cache.cluster());
         let mut out = std::io::stdout().lock();

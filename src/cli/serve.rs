@@ -3,16 +3,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use tokio::runtime::Runtime;
 
 use super::{access, load_cluster};
-use crate::config::{Config, PolicyName};
+use crate::config::Config;
+use crate::model::Policy;
 use crate::serve::{Source, serve};
-use crate::solver::Scores;
+use crate::wire::dryrun::parse_policy;
 
 /// Run the scheduler extender and the placement API
 ///
@@ -40,24 +40,23 @@ pub(super) struct Serve {
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
     /// Placement policy of pods without the annotation tangram.gpu/policy [default: pack]
-    #[arg(long)]
-    policy: Option<PolicyName>,
+    #[arg(long, value_parser = parse_policy)]
+    policy: Option<Policy>,
 }
 
 impl Serve {
     pub(super) fn run(self, mut config: Config) -> anyhow::Result<ExitCode> {
         config.listen = self.listen.unwrap_or(config.listen);
         config.policy = self.policy.unwrap_or(config.policy);
-        let scores = Arc::new(Scores::prior());
         let is_live = self.kubeconfig.is_some() || (self.cluster.is_none() && is_in_cluster());
         let (runtime, source) = if is_live {
             let (runtime, access) = access(&config, self.kubeconfig.as_deref(), self.context.as_deref())?;
             (runtime, Source::Live(access))
         } else {
-            let cache = load_cluster(&config, &scores, self.cluster.as_deref())?;
+            let cache = load_cluster(&config, self.cluster.as_deref())?;
             (Runtime::new().context("no threads to serve with")?, Source::Embedded(Box::new(cache)))
         };
-        let served = runtime.block_on(serve(config, scores, source));
+        let served = runtime.block_on(serve(config, source));
         runtime.shutdown_background(); // a dry run under way answers nobody any more
         served?;
         Ok(ExitCode::SUCCESS)

@@ -8,17 +8,11 @@ use crate::wire::dryrun::{DryRun, PodPlan};
 
 /// A dry run: one line per pod, then what stands in the way of those without a place.
 pub(super) fn dryrun_table(answer: &DryRun) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["POD", "REQUEST", "NODE", "DEVICES"]);
-    for pod in &answer.pods {
-        let node = pod.node.as_deref().unwrap_or("-");
-        table.add_row([&pod_name(pod), &pod.request, node, &devices(pod)]);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    let mut text = table.trim_fmt() + "\n";
+    let rows = answer.pods.iter().map(|pod| {
+        let node = pod.node.clone().unwrap_or_else(|| "-".to_owned());
+        vec![pod_name(pod), pod.request.clone(), node, devices(pod)]
+    });
+    let mut text = columns(&["POD", "REQUEST", "NODE", "DEVICES"], rows);
     for pod in answer.pods.iter().filter(|pod| pod.node.is_none()) {
         writeln!(text, "\n{} ({}) fits nowhere:", pod_name(pod), pod.request).expect("writing to a text");
         for refusal in &pod.refusals {
@@ -31,6 +25,20 @@ pub(super) fn dryrun_table(answer: &DryRun) -> String {
     }
     writeln!(text, "\n{} of {} pods fit.", answer.fit, answer.pods.len()).expect("writing to a text");
     text
+}
+
+/// Columns below a header, two spaces apart.
+pub(super) fn columns(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt() + "\n"
 }
 
 fn pod_name(pod: &PodPlan) -> String {
