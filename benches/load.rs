@@ -6,6 +6,9 @@
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench reads the clock and prints")]
 
 mod common;
+#[path = "common/figures.rs"]
+#[expect(dead_code, reason = "shared by several benches")]
+mod figures;
 #[path = "common/noop.rs"]
 mod noop;
 
@@ -17,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::serve::ListenerExt as _;
+use figures::percentile;
 use noop::{Noop, first_address};
 use tangram::cache::Event;
 use tangram::http::{App, Embedded, router};
@@ -82,7 +86,7 @@ fn start_tangram() -> (SocketAddr, Events) {
         let (model, _, _) = Model::start(cache);
         let dialect = Arc::new(Dialect::default());
         let (world, metrics) = (Arc::new(Embedded), Arc::default());
-        let app = App { model: model.clone(), scores, policy: Policy::Pack, dialect, world, metrics };
+        let app = App { model: model.clone(), policy: Policy::Pack, dialect, world, metrics };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let listener = listener.tap_io(|stream| stream.set_nodelay(true).expect("a live socket"));
@@ -182,10 +186,6 @@ fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut [u8]) {
             return;
         }
     }
-}
-
-fn percentile(sorted: &[f64], percent: usize) -> f64 {
-    sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1]
 }
 
 /// A server of its own on a file as kubectl writes it: seconds to the first answer, and memory.

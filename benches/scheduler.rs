@@ -7,6 +7,8 @@
 
 #[path = "scheduler/churn.rs"]
 mod churn;
+#[path = "common/figures.rs"]
+mod figures;
 #[path = "scheduler/follow.rs"]
 mod follow;
 #[path = "scheduler/lab.rs"]

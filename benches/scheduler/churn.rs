@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::Options;
+use crate::figures::{cpu_seconds, megabytes, percentile};
 use crate::follow::Sight;
-use crate::lab::{Extender, Lab, Setup, create, delete, gpu_pod, megabytes, metrics};
+use crate::lab::{Extender, Lab, Setup, create, delete, gpu_pod, metrics};
 use crate::plane::Tangram;
-use crate::rates::cpu_seconds;
 
 /// One pod every so often: 50 per second.
 const BETWEEN: Duration = Duration::from_millis(20);
@@ -90,16 +90,14 @@ async fn flow(lab: &Lab, tangram: &mut Tangram, prefix: &str, seconds: u64) {
         delays
     };
     for (what, delays) in [("nominated", of(|sight| sight.nominated)), ("bound", of(|sight| sight.bound))] {
-        let at = |per_mille: usize| {
-            delays.get((delays.len() * per_mille).div_ceil(1000).max(1) - 1).copied().unwrap_or(0.0)
-        };
+        let at = |percent| percentile(&delays, percent);
         println!(
             "  {what} {} of {number}: p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, max {:.1} ms after the client saw them",
             delays.len(),
-            at(500),
-            at(900),
-            at(990),
-            at(1000),
+            at(50),
+            at(90),
+            at(99),
+            at(100),
         );
     }
     println!("  resident {:.1} MB", megabytes(&tangram.proc_file("status").await, "VmRSS"));

@@ -163,13 +163,6 @@ pub(crate) fn metric(metrics: &str, name: &str) -> f64 {
     metrics.lines().find_map(value).unwrap_or(0.0)
 }
 
-/// A field of `/proc/PID/status`, in megabytes.
-pub(crate) fn megabytes(status: &str, field: &str) -> f64 {
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-    kilobytes.expect("Linux says so") / 1024.0
-}
-
 /// What Tangram's metrics say.
 pub(crate) async fn metrics(tangram: &Tangram) -> String {
     tangram.get("/metrics").await.body

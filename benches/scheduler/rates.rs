@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::Options;
-use crate::lab::{Extender, Lab, QUIET, Setup, gpu_pod, megabytes, metric, metrics};
+use crate::figures::{cpu_seconds, megabytes};
+use crate::lab::{Extender, Lab, QUIET, Setup, gpu_pod, metric, metrics};
 use crate::packing;
 
 const NONE: Setup = Setup { name: "no extender", extender: Extender::None, is_full: false };
@@ -138,12 +139,6 @@ fn rate(bound: &[Instant], created: f64) -> Rate {
         second_half: seconds(bound.len() - half) / between(half).max(0.001),
         pods: bound.len(),
     }
-}
-
-/// User and system time of a process; Linux counts hundredths.
-pub(crate) fn cpu_seconds(stat: &str) -> f64 {
-    let fields = stat.rsplit(") ").next().expect("a name in brackets").split(' ');
-    fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 /// A count, to be divided.

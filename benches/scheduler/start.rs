@@ -10,8 +10,8 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 
 use crate::Options;
-use crate::lab::{Extender, Lab, Setup, create, gpu_pod, megabytes};
-use crate::rates::cpu_seconds;
+use crate::figures::{cpu_seconds, megabytes};
+use crate::lab::{Extender, Lab, Setup, create, gpu_pod};
 
 /// Requests of this client under way at once: nobody measures how long writing takes.
 const CONNECTIONS: usize = 32;
