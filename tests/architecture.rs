@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 /// Modules from the bottom up; each may name those in rows above it and in its own row's module.
 const LAYERS: [&[&str]; 13] = [
-    &["units"],
+    &["units", "plot"],
     &["mig"],
     &["model"],
     &["solver"],
-    &["plan", "preempt", "cache"],
+    &["plan", "preempt", "repack", "layouts", "cache"],
     &["nominate", "wire"],
     &["extender", "sim"],
     &["owner", "metrics"],
@@ -23,8 +23,10 @@ const LAYERS: [&[&str]; 13] = [
     &["cli"],
 ];
 /// Modules that must not know the world outside.
-const PURE: [&str; 11] =
-    ["units", "mig", "model", "solver", "plan", "preempt", "cache", "nominate", "wire", "extender", "sim"];
+const PURE: [&str; 14] = [
+    "units", "plot", "mig", "model", "solver", "plan", "preempt", "repack", "layouts", "cache", "nominate",
+    "wire", "extender", "sim",
+];
 /// Words of that world.
 const WORLD: [&str; 13] = [
     "tokio",

@@ -68,7 +68,7 @@ async fn cluster(shape: Shape) -> (Plane, User, AgentDouble) {
 fn election(settings: &Value) -> String {
     let mut election = settings.clone();
     election["leaseNamespace"] = json!(NAMESPACE);
-    json!({ "kubernetes": { "leaderElection": election } }).to_string()
+    json!({ "kubernetes": { "leaderElection": election, "agentLeaseNamespace": NAMESPACE } }).to_string()
 }
 
 async fn replica(user: &User, identity: &str) -> Tangram {

@@ -37,8 +37,9 @@ const BESIDE: &[&str] = &["secondary"];
 
 /// Every role of `deploy/rbac`, the overlays that have it, and what it allows: of these rights the cluster-wide
 /// ones for a `ClusterRole`, the others for a `Role`. A role that is not here, or another right, fails.
-const ROLES: [(&str, &[&str], &[Right]); 6] = [
+const ROLES: [(&str, &[&str], &[Right]); 7] = [
     ("ClusterRole tangram", ALL, rights::SERVE),
+    ("Role tangram", ALL, rights::SERVE),
     ("Role tangram-leader-election", OWN, rights::LEASE),
     ("Role tangram-follow", BESIDE, rights::FOLLOW),
     ("Role tangram-kube-scheduler", BESIDE, rights::SCHEDULER),
@@ -47,9 +48,10 @@ const ROLES: [(&str, &[&str], &[Right]); 6] = [
 ];
 
 /// Who holds each role: the binding, the role, the service account.
-const BINDINGS: [(&str, &str, &str); 9] = [
+const BINDINGS: [(&str, &str, &str); 10] = [
     ("ClusterRoleBinding tangram", "ClusterRole tangram", "tangram"),
     ("ClusterRoleBinding tangram-agent", "ClusterRole tangram-agent", "tangram-agent"),
+    ("RoleBinding tangram-system/tangram", "Role tangram", "tangram"),
     ("RoleBinding tangram-system/tangram-agent", "Role tangram-agent", "tangram-agent"),
     ("RoleBinding tangram-system/tangram-leader-election", "Role tangram-leader-election", "tangram"),
     ("RoleBinding tangram-system/tangram-follow", "Role tangram-follow", "tangram"),

@@ -22,11 +22,12 @@ const AGENT: &str = include_str!("../deploy/agent.md");
 const CONTRIBUTING: &str = include_str!("../CONTRIBUTING.md");
 
 /// Every document that people read.
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/architecture.md",
     "docs/configuration.md",
+    "docs/layouts.md",
     "deploy/README.md",
     "deploy/agent.md",
     "deploy/policies/README.md",
@@ -86,6 +87,7 @@ fn every_key_of_the_configuration_is_documented_with_its_default() {
     let mut rows: Vec<(String, String)> = vec![
         ("listen".to_owned(), format!("`{}`", config.listen)),
         ("policy".to_owned(), "`pack`".to_owned()),
+        ("demand.halfLifeHours".to_owned(), format!("`{}`", config.demand.half_life_hours)),
         ("deviceResources".to_owned(), "`[]`".to_owned()),
         ("log.format".to_owned(), "`text`".to_owned()),
         ("log.level".to_owned(), format!("`{}`", config.log.level)),
@@ -98,6 +100,7 @@ fn every_key_of_the_configuration_is_documented_with_its_default() {
         schedulers,
         model_age_max_seconds,
         instance_timeout_seconds,
+        agent_lease_namespace,
         request_timeout_seconds,
         leader_election,
         nominator,
@@ -110,6 +113,7 @@ fn every_key_of_the_configuration_is_documented_with_its_default() {
         ("schedulers", format!("`[{}]`", schedulers.join(", "))),
         ("modelAgeMaxSeconds", model_age_max_seconds.to_string()),
         ("instanceTimeoutSeconds", instance_timeout_seconds.to_string()),
+        ("agentLeaseNamespace", agent_lease_namespace.unwrap_or(none.clone())),
         ("requestTimeoutSeconds", request_timeout_seconds.to_string()),
         ("leaderElection.mode", "`own`".to_owned()),
         ("leaderElection.leaseName", format!("`{}`", leader_election.lease_name)),

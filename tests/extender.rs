@@ -326,10 +326,10 @@ async fn a_pod_that_makes_no_sense_is_refused_by_every_node_in_the_same_words() 
     let mut bodies: Vec<(Value, &str)> =
         cases.drain(..).map(|(devices, reason)| (pod("p", "u", 0, devices), reason)).collect();
     let mut policy = pod("p", "u", 0, json!({"nvidia.com/gpu": "1"}));
-    policy["metadata"]["annotations"] = json!({"tangram.gpu/policy": "random"});
+    policy["metadata"]["annotations"] = json!({"tangram.gpu/policy": "fastest"});
     bodies.push((
         policy,
-        r#"Pod default/p: metadata.annotations[tangram.gpu/policy]: "random" is not known (pack, spread)"#,
+        r#"Pod default/p: metadata.annotations[tangram.gpu/policy]: "fastest" is not known (pack, spread, best-fit, first-fit, mfi, fgd, random(SEED))"#,
     ));
     for (pod, reason) in bodies {
         let expected = answer(&[], json!({}), json!({"whole-a": reason, "cpu": reason}));

@@ -92,7 +92,7 @@ async fn a_bind_waits_for_the_gpu_instance_and_gives_up_cleanly() {
     let said = wait_until("the failed bind is told", LIMIT, said).await;
     assert_eq!(
         said,
-        "pod default/second: the GPU instances on node n-a were not ready in time: its agent has not said why"
+        "pod default/second: the GPU instances on node n-a were not ready in time: no agent has ever been heard there"
     );
     assert_eq!(plane.pod("second").await.spec.unwrap().node_name, None);
 

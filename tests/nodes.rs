@@ -249,6 +249,6 @@ async fn a_label_chooses_the_policy_as_the_annotation_does() {
     let mut pod = pod("p", json!({"nvidia.com/gpu": "1"}));
     pod["metadata"]["labels"] = json!({"tangram.gpu/policy": "wrong"});
     let answer = server.post("/scheduler/filter", json!({"Pod": pod, "NodeNames": ["n"]}).to_string()).await;
-    let reason = r#"Pod x/p: metadata.annotations[tangram.gpu/policy]: "wrong" is not known (pack, spread)"#;
+    let reason = r#"Pod x/p: metadata.annotations[tangram.gpu/policy]: "wrong" is not known (pack, spread, best-fit, first-fit, mfi, fgd, random(SEED))"#;
     assert_eq!(answer["FailedAndUnresolvableNodes"]["n"], reason);
 }

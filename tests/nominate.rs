@@ -40,6 +40,7 @@ fn pod(number: usize, life: u64, count: u32, priority: i32) -> Pod {
     Pod {
         key: key(number),
         uid: format!("{number}-{life}").into(),
+        created_s: 0,
         priority,
         request: Request { counted: vec![(GPU.into(), count)], ..Request::default() },
         demand: tangram::model::Demand::default(),
@@ -47,6 +48,7 @@ fn pod(number: usize, life: u64, count: u32, priority: i32) -> Pod {
         placement: None,
         unreadable_placement: None,
         is_terminating: false,
+        mobility: tangram::model::Mobility::default(),
         version: Version::default(),
         waiting: Some(Arc::new(Waiting::default())),
     }

@@ -1,6 +1,6 @@
 //! The solver against exhaustive search: what fits, where it goes, what it costs, who is best and who has
 //! to go. Rules, search and prices are those of `common/cluster.rs` and of this file, written from the JSON
-//! table and from the formula in `solver::score`'s head; inputs are the same in every run.
+//! table and from the formula in `solver::price`'s head; inputs are the same in every run.
 
 #[path = "common/cluster.rs"]
 #[expect(dead_code, reason = "what the tests of the table alone need")]
@@ -70,13 +70,19 @@ struct Prices {
     model: &'static Model,
     phi: Memo,
     counts: Vec<Memo>,
+    ahead: BTreeMap<Vec<(usize, u8)>, f64>,
 }
 
 type Memo = BTreeMap<(u32, Vec<u8>), f64>;
 
 impl Prices {
     fn new(model: &'static Model) -> Self {
-        Self { model, phi: Memo::new(), counts: vec![Memo::new(); model.profiles.len()] }
+        Self {
+            model,
+            phi: Memo::new(),
+            counts: vec![Memo::new(); model.profiles.len()],
+            ahead: BTreeMap::new(),
+        }
     }
 
     /// Profiles of the demand until it is learnt: those without attribute, equally frequent.
@@ -89,9 +95,34 @@ impl Prices {
         f64::from(self.model.profiles[profile].memory_slices) / f64::from(self.model.unit())
     }
 
-    /// phi - gamma * E in GPUs.
+    /// What the GPU is worth now and, with less weight, what it is expected to be worth in a while; in GPUs.
     fn potential(&mut self, board: &Board) -> f64 {
-        const GAMMA: f64 = 0.1;
+        const AHEAD: f64 = 0.1;
+        self.now(board) + AHEAD * self.ahead(board)
+    }
+
+    /// The expected worth when a clock rings that does so at rate 1 / 0.3, while each instance leaves at rate 1 and
+    /// none comes: by what happens first.
+    fn ahead(&mut self, board: &Board) -> f64 {
+        const RING: f64 = 1.0 / 0.3;
+        let instances = board.instances.clone();
+        if let Some(&known) = self.ahead.get(&instances) {
+            return known;
+        }
+        let mut sum = RING * self.now(board);
+        for &gone in &instances {
+            let left: Vec<_> = instances.iter().copied().filter(|instance| *instance != gone).collect();
+            let left = self.model.board(&left).expect("part of what was legal");
+            sum += self.ahead(&left);
+        }
+        let rate = RING + f64::from(u8::try_from(instances.len()).expect("a few instances"));
+        self.ahead.insert(instances, sum / rate);
+        sum / rate
+    }
+
+    /// phi - gamma * E.
+    fn now(&mut self, board: &Board) -> f64 {
+        const GAMMA: f64 = 0.01;
         let demand = self.demand();
         let axis = f64::from(self.model.memory_slices) / f64::from(self.model.unit());
         let values: Vec<(usize, f64)> =

@@ -100,10 +100,11 @@ async fn nothing_is_answered_before_everything_was_read_and_the_reasons_are_told
 
     let answer = tangram.get("/readyz").await;
     let reasons: Vec<&str> = answer.body.lines().collect();
-    let not_listed = ["Node", "GpuNode", "Pod"].map(|kind| format!("{kind} objects are not listed yet"));
+    let not_listed =
+        ["Node", "GpuNode", "Lease", "Pod"].map(|kind| format!("{kind} objects are not listed yet"));
     assert_eq!(answer.status, 503);
-    assert_eq!(reasons[..3], not_listed);
-    assert_eq!(reasons[3..], ["this replica does not lead"]);
+    assert_eq!(reasons[..4], not_listed);
+    assert_eq!(reasons[4..], ["this replica does not lead"]);
     assert_eq!(tangram.get("/livez").await.status, 200);
     assert_eq!(metric(&tangram, "tangram_model_age_seconds").await, Some(-1.0));
     assert_eq!(metric(&tangram, "tangram_leader").await, Some(0.0));

@@ -13,8 +13,10 @@ use nvml_mock::{Board, Scene};
 use serde_json::{Value, json};
 use tangram::agent::desk::{Claim, Sight};
 use tangram::agent::report::{Notes, content};
+use tangram::model::{Holder, PodKey};
 use tangram::wire::gpunode_status::Condition;
-use tangram_nvml::facts::{Ailment, Ancestor, Gpu};
+use tangram::wire::{GpuNodeObject, gpu_report};
+use tangram_nvml::facts::{Ailment, Ancestor, Gpu, Process};
 use tempfile::TempDir;
 
 fn report(sight: &Sight, made: &[(tangram::agent::device::DeviceId, &str)], notes: &Notes<'_>) -> Value {
@@ -24,6 +26,11 @@ fn report(sight: &Sight, made: &[(tangram::agent::device::DeviceId, &str)], note
 
 fn pods(names: &[&str]) -> Value {
     names.iter().map(|name| json!({"namespace": "test", "name": name})).collect()
+}
+
+/// Pods that share a device, each with the number of its shares.
+fn sharers(names: &[(&str, u32)]) -> Value {
+    names.iter().map(|(name, n)| json!({"namespace": "test", "name": name, "shares": n})).collect()
 }
 
 #[test]
@@ -53,12 +60,70 @@ fn a_shared_gpu_is_told_with_all_its_pods_and_its_memory_in_steps() {
     };
     let told = |sight: &Sight| report(sight, &[], &Notes::default())["gpus"][0].clone();
     let gpu = told(&sight(&all, 5000));
-    assert_eq!((&gpu["pods"], &gpu["memoryUsedMib"]), (&pods(&["a", "b"]), &json!(5120)), "two sixteenths");
+    let both = sharers(&[("a", 1), ("b", 2)]);
+    assert_eq!((&gpu["pods"], &gpu["memoryUsedMib"]), (&both, &json!(5120)), "two sixteenths");
     assert_eq!(gpu["migMode"], "NotSupported");
     assert_eq!(told(&sight(&all, 5100)), gpu, "a little more is no news");
     assert_eq!(told(&sight(&all, 5121))["memoryUsedMib"], 7680);
     let alone = told(&sight(&[("GPU-0", "a")], 5000));
     assert_eq!((&alone["pods"], alone.get("memoryUsedMib")), (&pods(&["a"]), None), "all of it is one pod's");
+    let first = told(&sight(&[("GPU-0::2", "a")], 5000));
+    let one = sharers(&[("a", 1)]);
+    assert_eq!((&first["pods"], &first["memoryUsedMib"]), (&one, &json!(5120)), "others may come");
+}
+
+#[test]
+fn a_shared_mig_device_is_told_with_all_its_pods_and_what_its_processes_use() {
+    let there = with(gpu(0, "a100-40gb"), 9, "1g.5gb", 2, Some("MIG-a"));
+    let there = with(there, 3, "2g.10gb", 4, Some("MIG-b"));
+    let process = |pid, memory_mib, instance| Process { pid, memory_mib, instance: Some(instance) };
+    let told = |processes: &[Process]| {
+        let gpu = Gpu { processes: processes.to_vec(), ..there.clone() };
+        let record = held(0, &[("MIG-a::0", "a"), ("MIG-a::1", "b"), ("MIG-a::3", "a"), ("MIG-b", "c")]);
+        let sight = Sight { claim: Claim::Nothing, held: record, ..sight(vec![gpu], &[]) };
+        report(&sight, &[], &Notes::default())["gpus"][0]["instances"].clone()
+    };
+    let used = told(&[process(1, Some(500), 9), process(2, Some(512), 9), process(3, Some(4000), 3)]);
+    // 1012 MiB of an instance's 4864 are told as four sixteenths.
+    let shared = json!({
+        "uuid": "MIG-a", "profile": "1g.5gb", "start": 2, "foreign": true, "memoryUsedMib": 1216,
+        "pod": {"namespace": "test", "name": "a"}, "pods": sharers(&[("a", 2), ("b", 1)]),
+    });
+    let alone = json!({
+        "uuid": "MIG-b", "profile": "2g.10gb", "start": 4, "foreign": true,
+        "pod": {"namespace": "test", "name": "c"},
+    });
+    assert_eq!(used, json!([shared, alone]));
+    assert_eq!(told(&[])[0]["memoryUsedMib"], 0);
+    assert_eq!(told(&[process(1, None, 9)])[0].get("memoryUsedMib"), None, "the driver does not tell");
+    assert_eq!(told(&[process(1, None, 9), process(2, Some(10), 9)])[0]["memoryUsedMib"], 304);
+}
+
+#[test]
+fn what_is_told_of_shares_is_read_back() {
+    let there = with(gpu(1, "a100-40gb"), 9, "1g.5gb", 2, Some("MIG-a"));
+    let mut plain = gpu(0, "a100-40gb");
+    plain.mig = None;
+    plain.memory_used_mib = 5000;
+    let record = held(0, &[("MIG-a::0", "a"), ("MIG-a::1", "b"), ("GPU-0::1", "c"), ("GPU-0::2", "c")]);
+    let sight = Sight { claim: Claim::Nothing, held: record, ..sight(vec![plain, there], &[]) };
+    let status = report(&sight, &[], &Notes::default());
+    let object: GpuNodeObject =
+        serde_json::from_value(json!({"metadata": {"name": "n"}, "status": status})).unwrap();
+    let (_, read) = gpu_report(object).unwrap();
+    let holder = |name: &str, shares| Holder {
+        pod: PodKey { namespace: "test".into(), name: name.into() },
+        shares: Some(shares),
+    };
+    assert!(read.has_record);
+    assert_eq!(
+        (&read.gpus[0].holders[..], read.gpus[0].memory_used_mib),
+        (&[holder("c", 2)][..], Some(5120))
+    );
+    let instance = &read.gpus[1].instances[0];
+    assert_eq!(instance.sharers, [holder("a", 1), holder("b", 1)]);
+    assert_eq!((instance.pod.as_ref(), instance.memory_used_mib), (Some(&holder("a", 1).pod), Some(0)));
+    assert!(instance.is_foreign && instance.ready_for.is_none());
 }
 
 #[test]
@@ -135,20 +200,47 @@ fn conditions_keep_the_time_since_when_they_hold() {
     );
 }
 
-/// Eight GPUs with seven instances each, all held by pods with long names: the object stays below 32 KB.
+fn mig_uuid(gpu: u32, start: u32) -> String {
+    format!("MIG-0123abcd-{gpu}-{start}-89ab-4cde-8f01-23456789abcd")
+}
+
+/// Eight GPUs with seven instances each.
+fn full_gpus() -> Vec<Gpu> {
+    let full = |index| {
+        let mut gpu = (0..7).fold(gpu(index, "h100-80gb-sxm"), |gpu, start| {
+            with(gpu, start + 7, "1g.10gb", start, Some(&mig_uuid(index, start)))
+        });
+        gpu.links.pcie =
+            (0..8).filter(|other| *other != index).map(|other| (other, Ancestor::System)).collect();
+        gpu
+    };
+    (0..8).map(full).collect()
+}
+
+/// All of them shared by two pods with long names, which is as many pods as a kubelet runs by default: the object
+/// stays below 32 KB.
 #[test]
-fn a_full_node_is_told_in_few_words() {
-    let gpus: Vec<Gpu> = (0..8)
-        .map(|index| {
-            let mut gpu = (0..7).fold(gpu(index, "h100-80gb-sxm"), |gpu, start| {
-                let uuid = format!("MIG-0123abcd-{index}-{start}-89ab-4cde-8f01-23456789abcd");
-                with(gpu, start + 7, "1g.10gb", start, Some(&uuid))
-            });
-            gpu.links.pcie =
-                (0..8).filter(|other| *other != index).map(|other| (other, Ancestor::System)).collect();
-            gpu
+fn a_full_node_of_shared_partitions_is_told_in_few_words() {
+    let places = (0..8u32).flat_map(|gpu| (0..7u32).map(move |start| (gpu, start)));
+    let shares = places.flat_map(|place| [(place, 0), (place, 1)]);
+    let names: Vec<(String, String)> = shares
+        .map(|((gpu, start), share)| {
+            let pod = format!("inference-llama-70b-{gpu}-7c9d8f6b5-x{start}{share}k");
+            (format!("{}::{share}", mig_uuid(gpu, start)), pod)
         })
         .collect();
+    let devices: Vec<(&str, &str)> = names.iter().map(|(id, pod)| (id.as_str(), pod.as_str())).collect();
+    let sight = Sight { claim: Claim::Nothing, held: held(0, &devices), ..sight(full_gpus(), &[]) };
+    let status = report(&sight, &[], &Notes::default());
+    let text = status.to_string();
+    assert_eq!(text.matches("\"shares\":1").count(), 112);
+    assert!(text.len() < 32 << 10, "{} bytes", text.len());
+}
+
+/// All of them held by pods with long names: the object stays below 32 KB.
+#[test]
+fn a_full_node_is_told_in_few_words() {
+    let gpus = full_gpus();
     let places = || (0..8u32).flat_map(|gpu| (0..7u8).map(move |start| (gpu, start)));
     let wanted: Vec<_> = places().map(|(gpu, start)| wanted(gpu, "1g.10gb", start)).collect();
     let names: Vec<(String, String)> = places()

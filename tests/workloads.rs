@@ -411,6 +411,7 @@ impl Memory {
                             self.pods.keys().filter(|key| !live.contains(key)).cloned().collect();
                         gone.iter().filter(|key| self.delete(key)).count() > 0
                     }
+                    ResetKind::Agents => unreachable!("an embedded model listens to no agent"),
                 }
             }
             other => unreachable!("{other:?} is not a fact of an embedded model"),

@@ -91,7 +91,7 @@ pub fn check_node(node: &Node) {
     let keys: BTreeSet<_> = node.pods.iter().map(|pod| &pod.key).collect();
     assert_eq!(keys.len(), node.pods.len(), "{}: a pod stands there twice", node.facts.name);
     for (facts, pool) in node.pools() {
-        let held = pool.holdings.iter().fold(0_u32, |sum, holding| sum.saturating_add(holding.count));
+        let held = pool.holdings.iter().fold(0_u32, |sum, holding| sum.saturating_add(holding.count()));
         assert_eq!(held, pool.used, "{}: holdings of {}", node.facts.name, facts.resource);
     }
     let indices: BTreeSet<u16> = node.gpus.iter().map(|gpu| gpu.index).collect();

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::follow::Sighting;
 use super::limit::Bucket;
 use crate::k8s::{Access, Clock, Reply};
+use crate::wire::agent_lease;
 use crate::wire::gpunode_status::{Condition, GpuNodeStatus, StatusContent};
 
 /// Where `GpuNode` objects are.
@@ -20,7 +21,8 @@ pub(super) const GPU_NODES: &str = "/apis/tangram.gpu/v1alpha1/gpunodes";
 const GATHER: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// As kubelets do.
+/// As kubelets do. Who is not heard for so long counts as silent: no new pod comes, so some renewals may fail before
+/// that (`cache::Renewal`).
 const LEASE_S: u32 = 40;
 const RENEW: Duration = Duration::from_secs(10);
 
@@ -155,7 +157,7 @@ async fn write(access: &Access, owner: &Owner, sequence: u64, content: &StatusCo
 
 /// Renews the agent's Lease, as kubelets do for nodes, for ever.
 pub(super) async fn live(access: Access, namespace: String, owner: Owner) {
-    let name = format!("tangram-agent-{}", owner.node);
+    let name = agent_lease(&owner.node);
     let folder = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
     let path = format!("{folder}/{name}");
     loop {

@@ -1,21 +1,25 @@
 //! What is seen, as the `GpuNode`'s status says it: no clock, no call.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tangram_nvml::facts::{Ancestor, Gpu, Instance, Links, Profile};
 
 use super::desk::{Sight, Turn, Unsettled};
 use super::device::DeviceId;
 use super::ledger::device_id;
+use super::podresources::{Held, held};
 use crate::model::PodKey;
-use crate::wire::PodForm;
 use crate::wire::gpunode_status::{
     Condition, FabricStatus, GpuStatus, InstanceStatus, LinkStatus, ProfileStatus, StatusContent,
     UnsettledStatus,
 };
+use crate::wire::{HolderForm, PodForm};
 
 /// Memory in use is told in so many steps, or a status would be written for every allocation.
 const MEMORY_STEPS: u32 = 16;
+/// Most holders of a device that it takes; no node runs so many pods.
+const HOLDERS_MAX: usize = 256;
 /// Longest message that the definition of `GpuNode` takes.
 const MESSAGE_MAX: usize = 512;
 
@@ -51,38 +55,61 @@ pub fn content(sight: &Sight, turn: &Turn, notes: &Notes<'_>) -> StatusContent {
     }
 }
 
-/// Who holds each device, by the ID without the number of a replica.
-fn holders(sight: &Sight) -> BTreeMap<&str, BTreeSet<&PodKey>> {
-    let mut holders = BTreeMap::<&str, BTreeSet<&PodKey>>::new();
+/// Who holds each device, by its ID without the number of a share, with the number of shares.
+type Holders<'a> = BTreeMap<Arc<str>, BTreeMap<&'a PodKey, Option<u32>>>;
+
+fn holders(sight: &Sight) -> Holders<'_> {
+    let mut holders = Holders::new();
     for (id, pod) in sight.held.iter().flat_map(|held| &held.devices) {
-        holders.entry(id.split("::").next().unwrap_or(id)).or_default().insert(pod);
+        let (device, is_share) = match held(id) {
+            Held::Gpu { uuid, replica } | Held::Mig { uuid, replica } => (uuid, replica.is_some()),
+            Held::Place(_) | Held::Unknown(_) => (id.as_str().into(), false),
+        };
+        let shares = holders.entry(device).or_default().entry(pod).or_default();
+        if is_share {
+            *shares.get_or_insert(0) += 1;
+        }
     }
     holders
 }
 
-fn form(pod: &PodKey) -> PodForm {
-    PodForm { namespace: pod.namespace.to_string(), name: pod.name.to_string(), uid: None }
+fn forms(holders: &Holders<'_>, device: &str) -> Vec<HolderForm> {
+    let form = |(pod, shares): (&&PodKey, &Option<u32>)| HolderForm {
+        namespace: pod.namespace.to_string(),
+        name: pod.name.to_string(),
+        shares: *shares,
+    };
+    holders.get(device).into_iter().flatten().take(HOLDERS_MAX).map(form).collect()
 }
 
-fn gpu_status(
-    gpu: &Gpu,
-    sight: &Sight,
-    turn: &Turn,
-    notes: &Notes<'_>,
-    holders: &BTreeMap<&str, BTreeSet<&PodKey>>,
-) -> GpuStatus {
+fn is_shared(pods: &[HolderForm]) -> bool {
+    pods.iter().any(|pod| pod.shares.is_some())
+}
+
+/// Memory in use, in steps.
+fn stepped(used_mib: u32, of_mib: u32) -> u32 {
+    used_mib.min(of_mib).next_multiple_of(of_mib.div_ceil(MEMORY_STEPS).max(1)).min(of_mib)
+}
+
+/// What the processes in an instance use; `None` where the driver tells of none of them.
+fn used_mib(gpu: &Gpu, instance: &Instance) -> Option<u32> {
+    let all = gpu.processes.iter().filter(|process| process.instance == Some(instance.id));
+    let told: Vec<Option<u32>> = all.map(|process| process.memory_mib).collect();
+    let is_silent = !told.is_empty() && told.iter().all(Option::is_none);
+    (!is_silent).then(|| told.iter().flatten().fold(0, |sum: u32, mib| sum.saturating_add(*mib)))
+}
+
+fn gpu_status(gpu: &Gpu, sight: &Sight, turn: &Turn, notes: &Notes<'_>, holders: &Holders<'_>) -> GpuStatus {
     let words: Vec<String> = gpu.ailments.iter().map(ToString::to_string).collect();
-    let pods: Vec<PodForm> =
-        holders.get(gpu.uuid.as_str()).into_iter().flatten().map(|pod| form(pod)).collect();
-    let step = gpu.memory_mib.div_ceil(MEMORY_STEPS).max(1);
+    let pods = forms(holders, &gpu.uuid);
     GpuStatus {
         index: gpu.index,
         uuid: gpu.uuid.clone(),
         pci_address: gpu.pci_address.clone(),
         model: gpu.model.clone(),
         memory_mib: gpu.memory_mib,
-        memory_used_mib: (pods.len() > 1)
-            .then(|| gpu.memory_used_mib.next_multiple_of(step).min(gpu.memory_mib)),
+        // The board's own figure: the driver does not tell what every process uses.
+        memory_used_mib: is_shared(&pods).then(|| stepped(gpu.memory_used_mib, gpu.memory_mib)),
         mig_mode: match &gpu.mig {
             None => "NotSupported",
             Some(mig) if mig.is_enabled => "Enabled",
@@ -114,18 +141,29 @@ fn instance(
     sight: &Sight,
     turn: &Turn,
     notes: &Notes<'_>,
-    holders: &BTreeMap<&str, BTreeSet<&PodKey>>,
+    holders: &Holders<'_>,
 ) -> InstanceStatus {
     let id = device_id(gpu, instance);
     let own = id.filter(|id| turn.own.contains(id));
     // Tangram's devices are recorded by placement, the device plugin's by UUID.
     let name = own.as_ref().map(DeviceId::to_string).or_else(|| instance.uuid().map(ToOwned::to_owned));
-    let pod = name.and_then(|name| holders.get(name.as_str())?.first().map(|pod| form(pod)));
+    let pods = name.map(|name| forms(holders, &name)).unwrap_or_default();
+    let pod = pods.first().cloned().map(|HolderForm { namespace, name, .. }| PodForm {
+        namespace,
+        name,
+        uid: None,
+    });
+    let profiles = gpu.mig.iter().flat_map(|mig| &mig.profiles);
+    let memory_mib =
+        profiles.into_iter().find(|profile| profile.name == instance.profile).map(|it| it.memory_mib);
+    let used = used_mib(gpu, instance).filter(|_| is_shared(&pods)).zip(memory_mib);
     InstanceStatus {
         uuid: instance.uuid().map(ToOwned::to_owned),
         profile: instance.profile.clone(),
         start: instance.start,
         pod,
+        memory_used_mib: used.map(|(used, of)| stepped(used, of)),
+        pods: pods.into_iter().filter(|pod| pod.shares.is_some()).collect(),
         ready_for: own
             .as_ref()
             .filter(|id| notes.allocatable.contains(id))

@@ -158,7 +158,7 @@ impl Model {
 
     /// An empty GPU of this model.
     pub(crate) fn empty(&'static self) -> Board {
-        Board { model: self, mask: 0, counts: vec![0; self.profiles.len()] }
+        Board { model: self, mask: 0, counts: vec![0; self.profiles.len()], instances: Vec::new() }
     }
 
     /// A GPU with this layout, if it is legal.
@@ -203,6 +203,8 @@ pub(crate) struct Board {
     pub(crate) mask: u32,
     /// Instances by profile.
     counts: Vec<u8>,
+    /// Profile and start of each, sorted.
+    pub(crate) instances: Vec<(usize, u8)>,
 }
 
 impl fmt::Debug for Board {
@@ -229,6 +231,8 @@ impl Board {
         let mut next = self.clone();
         next.mask |= mask;
         next.counts[profile] += 1;
+        next.instances.push((profile, start));
+        next.instances.sort_unstable();
         let used = |engine: usize| -> u32 {
             let of = self.model.profiles.iter().zip(&next.counts);
             of.map(|(profile, &count)| u32::from(profile.engines[engine]) * u32::from(count)).sum()
@@ -326,6 +330,8 @@ pub(crate) fn gpu(index: u16, model: &Model, instances: Vec<InstanceReport>) -> 
         product: model.names[0].as_str().into(),
         model: Some(model.id()),
         memory_mib: None,
+        memory_used_mib: None,
+        holders: Vec::new(),
         is_mig_enabled: true,
         health: GpuHealth::Healthy,
         instances,
@@ -335,7 +341,17 @@ pub(crate) fn gpu(index: u16, model: &Model, instances: Vec<InstanceReport>) -> 
 /// A live GPU instance, held by `pod` or by nobody who is known.
 pub(crate) fn live(profile: &str, start: u8, pod: Option<&str>) -> InstanceReport {
     let uuid = Some(format!("MIG-{profile}-{start}").into());
-    InstanceReport { uuid, profile: name(profile), start, pod: pod.map(key), pod_uid: None, ready_for: None }
+    InstanceReport {
+        uuid,
+        profile: name(profile),
+        start,
+        pod: pod.map(key),
+        sharers: Vec::new(),
+        memory_used_mib: None,
+        is_foreign: false,
+        pod_uid: None,
+        ready_for: None,
+    }
 }
 
 /// A report of these GPUs.
@@ -360,6 +376,7 @@ pub(crate) fn pod(name: &str, wants: &[Want]) -> Pod {
     Pod {
         key: key(name),
         uid: format!("uid-of-{name}").into(),
+        created_s: 0,
         priority: 0,
         request: Request { slices: wants.iter().enumerate().map(ask).collect(), ..Request::default() },
         demand: tangram::model::Demand::default(),
@@ -367,6 +384,7 @@ pub(crate) fn pod(name: &str, wants: &[Want]) -> Pod {
         placement: None,
         unreadable_placement: None,
         is_terminating: false,
+        mobility: tangram::model::Mobility::default(),
         version: tangram::model::Version::default(),
         waiting: None,
     }

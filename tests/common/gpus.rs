@@ -109,9 +109,9 @@ impl Agent {
         self.process.stop().await.expect("the agent ends");
     }
 
-    /// Its process id.
-    pub(crate) async fn number(&mut self) -> String {
-        self.process.number().await.expect("the agent runs")
+    /// A file of its folder under `/proc`, such as `status`.
+    pub(crate) async fn proc_file(&mut self, name: &str) -> String {
+        self.process.proc_file(name).await.expect("the agent runs")
     }
 }
 

@@ -10,7 +10,6 @@ use tangram::config::Config;
 use tangram::http::{App, Embedded, router};
 use tangram::owner::Model;
 use tangram::serve::load;
-use tangram::solver::Scores;
 use tower::ServiceExt as _;
 
 /// A server on an embedded cluster.
@@ -27,16 +26,14 @@ impl Server {
 
     /// On a cluster file's text, configured.
     pub(crate) fn with(cluster: &str, config: &Config) -> Self {
-        let scores = Arc::new(Scores::prior());
-        let (cache, contents) = load(config, scores.clone(), cluster.as_bytes()).unwrap();
+        let (cache, contents) = load(config, cluster.as_bytes()).unwrap();
         assert_eq!(contents.errors, []);
         let (model, _, _) = Model::start(cache);
         let dialect = Arc::new(config.dialect());
         Self {
             router: router(App {
                 model,
-                scores,
-                policy: config.policy.into(),
+                policy: config.policy,
                 dialect,
                 world: Arc::new(Embedded),
                 metrics: Arc::default(),

@@ -68,6 +68,8 @@ impl World {
                     product: product.clone(),
                     model: id,
                     memory_mib: None,
+                    memory_used_mib: None,
+                    holders: Vec::new(),
                     is_mig_enabled: true,
                     health: GpuHealth::Healthy,
                     instances: Vec::new(),
@@ -289,6 +291,7 @@ impl World {
         let pod = Pod {
             key: key.clone(),
             uid: uid.clone(),
+            created_s: 0,
             priority: 0,
             request: Request { counted, slices: slices.iter().enumerate().map(ask).collect(), policy: None },
             demand: Demand::default(),
@@ -296,6 +299,7 @@ impl World {
             placement: None,
             unreadable_placement: None,
             is_terminating: false,
+            mobility: tangram::model::Mobility::default(),
             version: Version::default(),
             waiting: Some(Arc::new(waiting)),
         };

@@ -245,8 +245,19 @@ impl Server {
         let form = |wanted: &Wanted| {
             let (uuid, profile) = (None, wanted.device.profile.clone());
             let (pod, pod_uid) = (Some(wanted.pod.clone()), Some(wanted.uid.clone()));
-            let instance =
-                InstanceReport { uuid, profile, start: wanted.device.start, pod, pod_uid, ready_for: None };
+            let start = wanted.device.start;
+            let (sharers, memory_used_mib, is_foreign, ready_for) = (Vec::new(), None, false, None);
+            let instance = InstanceReport {
+                uuid,
+                profile,
+                start,
+                pod,
+                sharers,
+                memory_used_mib,
+                is_foreign,
+                pod_uid,
+                ready_for,
+            };
             (wanted.device.gpu, instance)
         };
         let wanted: Vec<(u16, InstanceReport)> = instances.iter().map(form).collect();
@@ -276,6 +287,7 @@ impl Server {
                 let live = self.pods.values().filter(|pod| !has_ended(pod)).map(|pod| pod.key.clone());
                 (items.collect(), live.collect())
             }
+            ResetKind::Agents => unreachable!("agents play without Leases here: see tests/silence.rs"),
         };
         Reply::List { items, live, revision: self.revision }
     }

@@ -159,10 +159,19 @@ impl Process {
     }
 
     /// The number of the program, as it is called in its place.
-    pub(crate) async fn number(&mut self) -> Result<String> {
+    async fn number(&mut self) -> Result<String> {
         let file = self.pid.clone();
         let written = async || fs::read_to_string(&file).ok()?.strip_suffix('\n').map(str::to_owned);
         self.until("to run", END, written).await
+    }
+
+    /// A file of the program's folder under `/proc`, such as `status`.
+    pub(crate) async fn proc_file(&mut self, name: &str) -> Result<String> {
+        // Read in its place: elsewhere the number is another program's.
+        let path = format!("/proc/{}/{name}", self.number().await?);
+        let read = self.place.command("cat").arg(&path).output().context("running cat")?;
+        ensure!(read.status.success(), "{path} of {}: {}", self.name, String::from_utf8_lossy(&read.stderr));
+        String::from_utf8(read.stdout).with_context(|| format!("{path} is no text"))
     }
 
     /// Sends a signal, by its name without `SIG`, to the program.

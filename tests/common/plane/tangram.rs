@@ -149,8 +149,7 @@ impl Tangram {
 
     /// A file of its folder under `/proc`, such as `status`.
     pub(crate) async fn proc_file(&mut self, name: &str) -> String {
-        let number = self.process.number().await.expect("tangram runs");
-        fs::read_to_string(format!("/proc/{number}/{name}")).expect("this is Linux")
+        self.process.proc_file(name).await.expect("tangram runs")
     }
 
     /// Kills it where it stands, with `kill -9`.
