@@ -138,11 +138,7 @@ async fn nominations_hold_together_and_follow_the_cluster() {
     );
     // One of higher priority takes the room.
     let mut urgent = ours("urgent", &[("nvidia.com/gpu", "4")]);
-    plane
-        .apply_yaml(
-            "{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {name: high}, value: 1000}",
-        )
-        .await;
+    plane.add_priority_class("high", 1000).await;
     urgent.spec.as_mut().unwrap().priority_class_name = Some("high".to_owned());
     plane.add_pod(&urgent).await;
     nominated("urgent", Some("n-a")).await;
@@ -211,14 +207,10 @@ apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata: { name: guard, namespace: default }
 spec: { minAvailable: 7, selector: { matchLabels: { guarded: 'yes' } } }
----
-apiVersion: scheduling.k8s.io/v1
-kind: PriorityClass
-metadata: { name: high }
-value: 1000
 ",
         )
         .await;
+    plane.add_priority_class("high", 1000).await;
     let mut large = ours("large", &[("tangram.gpu/mig-3g.40gb", "1")]);
     large.spec.as_mut().unwrap().priority_class_name = Some("high".to_owned());
     plane.add_pod(&large).await;

@@ -170,6 +170,21 @@ impl Plane {
         pods.create(&PostParams::default(), pod).await.expect("a pod is created");
     }
 
+    /// Writes a priority class, and waits until pods may name it: the API server's admission reads it from a watch.
+    pub(crate) async fn add_priority_class(&self, name: &str, value: i32) {
+        let text = format!(
+            "{{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {{name: {name}}}, value: {value}}}"
+        );
+        self.apply_yaml(&text).await;
+        let pods = Api::<Pod>::default_namespaced(self.client());
+        let spec = json!({ "priorityClassName": name, "containers": [{ "name": "main", "image": "none" }] });
+        let pod: Pod = serde_json::from_value(json!({ "metadata": { "name": "asks" }, "spec": spec }))
+            .expect("a pod is well formed");
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
+        let is_known = async || pods.create(&dry, &pod).await.ok();
+        wait_until(&format!("PriorityClass {name} is known"), START, is_known).await;
+    }
+
     /// Writes a pod that runs on `node`, as if a scheduler and a kubelet had
     /// done their work.
     pub(crate) async fn run_pod(&self, mut pod: Pod, node: &str) {
