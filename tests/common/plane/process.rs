@@ -182,6 +182,29 @@ impl Process {
         Ok(())
     }
 
+    /// Stops the program, and waits until each of its threads has stopped: the signal alone is only a request.
+    pub(crate) async fn freeze(&mut self) -> Result<()> {
+        self.signal("STOP").await?;
+        let pid = self.number().await?;
+        let stopped = async {
+            loop {
+                let all = "cat /proc/$0/task/*/stat";
+                let read =
+                    self.place.command("sh").args(["-c", all, &pid]).output().context("running cat")?;
+                let text = String::from_utf8_lossy(&read.stdout).into_owned();
+                // The name before it stands in parentheses, and may hold any.
+                let is_stopped =
+                    |line: &str| line.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
+                if !text.is_empty() && text.lines().all(is_stopped) {
+                    return Ok(());
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let stopped = tokio::time::timeout(END, stopped).await;
+        stopped.map_err(|_| anyhow!("{} did not stop within {END:?}", self.name))?
+    }
+
     /// Waits until the program has ended, after whatever made it end.
     pub(crate) async fn ended(&mut self) -> Result<ExitStatus> {
         let ended = async {

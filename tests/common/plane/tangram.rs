@@ -165,7 +165,7 @@ impl Tangram {
 
     /// Freezes it, as a machine that swaps or a debugger does.
     pub(crate) async fn pause(&mut self) {
-        self.process.signal("STOP").await.expect("tangram is frozen");
+        self.process.freeze().await.expect("tangram is frozen");
     }
 
     /// Lets it go on.
