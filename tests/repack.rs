@@ -6,6 +6,8 @@
 #[path = "common/cluster.rs"]
 #[expect(dead_code, reason = "what the other tests of the model need")]
 mod cluster;
+#[path = "common/command.rs"]
+mod command;
 #[path = "common/http.rs"]
 mod http;
 #[path = "repack/interfaces.rs"]

@@ -2,21 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
+#[path = "common/command.rs"]
+mod command;
 
+use std::fs;
+
+use command::{tangram, text};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-fn tangram(arguments: &[&str]) -> Output {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Command::new(env!("CARGO_BIN_EXE_tangram")).args(arguments).current_dir(root).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
 
 /// What a command that must succeed prints.
 fn printed(arguments: &[&str]) -> String {

@@ -3,14 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "common/command.rs"]
+mod command;
 #[path = "common/http.rs"]
 #[expect(dead_code, reason = "shared by several test files")]
 mod http;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::{Command, Output};
 
+use command::{tangram, text};
 use http::Server;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -439,15 +441,6 @@ fn a_demand_that_makes_no_sense_says_which_part() {
         let error = parse_demand(text).unwrap_err();
         assert!(error.contains(words), "{text}: {error}");
     }
-}
-
-fn tangram(arguments: &[&str]) -> Output {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Command::new(env!("CARGO_BIN_EXE_tangram")).args(arguments).current_dir(root).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 #[test]

@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{ContentArrangement, Table, presets};
-
+use super::table::columns;
 use crate::wire::layouts::{CutView, LayoutsView, NodeView};
 
 /// A plan: one line per node, what it buys, and how good it is.
@@ -15,16 +14,16 @@ pub(super) fn layouts_table(plan: &LayoutsView) -> String {
         let then = node.new_config.as_ref().map(|_| cuts(&node.then));
         let why = node.fixed.as_deref().unwrap_or(if then.is_some() { "" } else { "nothing better" });
         let then = then.unwrap_or_else(|| "-".to_owned());
-        [node.name.clone(), format!("{} {}", node.gpus, node.model), now(node), then, why.to_owned()]
+        vec![node.name.clone(), format!("{} {}", node.gpus, node.model), now(node), then, why.to_owned()]
     });
-    let mut text = table(["NODE", "GPUS", "LAYOUT NOW", "LAYOUT THEN", "UNCHANGED BECAUSE"], nodes);
+    let mut text = columns(&["NODE", "GPUS", "LAYOUT NOW", "LAYOUT THEN", "UNCHANGED BECAUSE"], nodes);
     let profiles = plan.profiles.iter().map(|profile| {
         let counts = [profile.waiting, profile.expected, profile.before, profile.after];
         let [waiting, expected, before, after] = counts.map(|count| count.to_string());
-        [profile.profile.clone(), waiting, expected, before, after]
+        vec![profile.profile.clone(), waiting, expected, before, after]
     });
     text += "\n";
-    text += &table(["PROFILE", "PODS WAIT FOR", "EXPECTED", "STARTABLE NOW", "STARTABLE THEN"], profiles);
+    text += &columns(&["PROFILE", "PODS WAIT FOR", "EXPECTED", "STARTABLE NOW", "STARTABLE THEN"], profiles);
     let changed = plan.nodes.iter().filter(|node| node.new_config.is_some()).count();
     let (gpus, gain) = (plan.changed_gpus, plan.gain);
     let proof = if plan.gap > 0.0 {
@@ -39,19 +38,6 @@ pub(super) fn layouts_table(plan: &LayoutsView) -> String {
     )
     .expect("writing to a text");
     text
-}
-
-fn table(header: [&str; 5], rows: impl Iterator<Item = [String; 5]>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header);
-    for row in rows {
-        table.add_row(row);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.trim_fmt() + "\n"
 }
 
 fn now(node: &NodeView) -> String {

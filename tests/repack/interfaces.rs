@@ -1,28 +1,21 @@
 //! `tangram repack` and `POST /v1/repack` on the example whose pods stand where nobody tidied up.
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::{Value, json};
 
+use crate::command::{tangram, text};
 use crate::http::Server;
 
 const FRAGMENTED: &str = include_str!("../../examples/fragmented.yaml");
 
-fn tangram(arguments: &[&str]) -> Output {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tangram"));
-    command.args(["repack", "--cluster", "examples/fragmented.yaml"]).args(arguments);
-    command.current_dir(root).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
+fn repack(arguments: &[&str]) -> Output {
+    tangram(&[&["repack", "--cluster", "examples/fragmented.yaml"], arguments].concat())
 }
 
 #[test]
 fn the_command_shows_the_steps_what_they_buy_and_who_stays() {
-    let shown = tangram(&["--gpus", "3"]);
+    let shown = repack(&["--gpus", "3"]);
     assert_eq!(shown.status.code(), Some(0), "{}", text(&shown.stderr));
     let expected = "\
 STEP  POD            FROM NODE/GPU/START  TO NODE/GPU/START  MEMORY
@@ -49,11 +42,11 @@ This is a plan: nothing was changed.
 ";
     assert_eq!(text(&shown.stdout), expected);
     assert!(text(&shown.stdout).lines().all(|line| line.len() <= 80));
-    let out_of_reach = tangram(&["--gpus", "12"]);
+    let out_of_reach = repack(&["--gpus", "12"]);
     assert_eq!(out_of_reach.status.code(), Some(1));
     let words = text(&out_of_reach.stdout);
     assert!(words.contains("\nGoal not reached, and no moves reach it: "), "{words}");
-    let help = text(&tangram(&["--help"]).stdout);
+    let help = text(&repack(&["--help"]).stdout);
     assert!(help.contains("A plan only: nothing is moved, evicted or written"), "{help}");
 }
 
@@ -68,7 +61,7 @@ fn what_is_asked_wrongly_is_told_and_is_exit_code_2() {
         (vec!["--gpus", "1", "--time-limit", "1e9"], "timeLimit: 1000000000 is not from 0 to 300 seconds"),
         (vec!["--room", "/no/such/file"], "/no/such/file: No such file or directory"),
     ] {
-        let output = tangram(&arguments);
+        let output = repack(&arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(text(&output.stderr).contains(words), "{arguments:?}: {}", text(&output.stderr));
     }
@@ -91,7 +84,7 @@ async fn the_server_answers_as_the_command_does() {
     let server = Server::new(FRAGMENTED);
     let before = server.get("/v1/cluster").await;
     let remote = server.post("/v1/repack?gpus=3", BUDGET).await;
-    let local: Value = serde_json::from_slice(&tangram(&["--gpus", "3", "-o", "json"]).stdout).unwrap();
+    let local: Value = serde_json::from_slice(&repack(&["--gpus", "3", "-o", "json"]).stdout).unwrap();
     assert_eq!(remote, local);
     assert_eq!(
         (&remote["reached"], &remote["moves"], &remote["gap"]),

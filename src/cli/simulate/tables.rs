@@ -102,6 +102,7 @@ pub(super) fn claims(claims: &[Claim]) -> String {
     let goals = claims.iter().filter(|claim| claim.is_met.is_some()).count();
     let missed = claims.iter().filter(|claim| claim.is_met == Some(false)).count();
     match missed {
+        _ if goals == 0 => writeln!(text, "\nNo goal is judged."),
         0 => writeln!(text, "\nAll {goals} goals are reached."),
         missed => writeln!(text, "\n{missed} of {goals} goals are missed."),
     }
