@@ -282,6 +282,28 @@ fn what_is_in_use_stays() {
     let turn = desk.turn(&unwanted(with_small("MIG-a"), held(10_998, &[])), 11_000);
     assert_eq!(steps(&turn), ["remove GPU-0/1g.10gb/3 MIG-a"]);
 
+    // The kubelet turned the pod away after all: what was wanted for it ends, and a younger record does not name it.
+    let mut desk = made_small();
+    let for_it = sight(vec![with_small("MIG-a")], &[wanted(0, SMALL, 3)]);
+    desk.granted([id(0, SMALL, 3)], 1000);
+    let turn = desk.turn(&Sight { held: held(900, &[]), ..for_it.clone() }, 1000);
+    assert_eq!((turn.needs_held, turn.wake_ms), (false, Some(11_000)));
+    for (asked_ms, now_ms) in [(990, 1100), (1100, 1101), (2000, 2001)] {
+        let turn = desk.turn(&unwanted(with_small("MIG-a"), held(asked_ms, &[])), now_ms);
+        assert_eq!((steps(&turn), turn.needs_held), (vec![], true), "{asked_ms}");
+    }
+    let turn = desk.turn(&unwanted(with_small("MIG-a"), held(2001, &[])), 2002);
+    assert_eq!(steps(&turn), ["remove GPU-0/1g.10gb/3 MIG-a"]);
+    // One whose pod is still expected is not given up so early, and one that is recorded stays.
+    let mut desk = made_small();
+    desk.granted([id(0, SMALL, 3)], 1000);
+    desk.turn(&Sight { held: held(2001, &[]), ..for_it }, 2002);
+    let turn = desk.turn(&unwanted(with_small("MIG-a"), held(2001, &[])), 2003);
+    assert_eq!((steps(&turn), turn.needs_held), (vec![], true));
+    let recorded = unwanted(with_small("MIG-a"), held(2004, &[("GPU-0/1g.10gb/3", "p")]));
+    let turn = desk.turn(&recorded, 2005);
+    assert_eq!(message(&turn), "pod test/p still holds it");
+
     // The driver says that something uses it.
     let free = unwanted(with_small("MIG-a"), held(10_998, &[]));
     fails(&mut desk, &free, 11_000, "nvmlGpuInstanceDestroy", Code::InUse);

@@ -18,6 +18,7 @@ use tangram_nvml::facts::{Instance, Inventory};
 use tangram_nvml::{Code, Error};
 
 use super::device::DeviceId;
+use super::grants::Grants;
 use super::ledger::Ledger;
 use super::look::Look;
 use super::turns::Turns;
@@ -27,8 +28,6 @@ use crate::model::PodKey;
 /// After a step has failed: a quarter of a second, doubled each time.
 const PAUSE_MS: u64 = 250;
 const PAUSE_MAX_MS: u64 = 30_000;
-/// How long a device that was just handed out counts as held though the kubelet's record does not name it yet.
-const GRANT_MS: u64 = 10_000;
 
 /// When an instance is made and this fails, half of it may be there; when any other call does, nothing is.
 const SECOND_HALF: &str = "nvmlGpuInstanceCreateComputeInstance";
@@ -190,7 +189,7 @@ pub struct Turn {
     pub unsettled: Vec<Unsettled>,
     /// Devices that Tangram's instances are, by ID, whether offered or not.
     pub own: BTreeSet<DeviceId>,
-    /// Something leaves and waits for a younger record of the kubelet.
+    /// Something waits for a younger record of the kubelet.
     pub needs_held: bool,
     /// When to look again, if nothing happens before.
     pub wake_ms: Option<u64>,
@@ -214,7 +213,7 @@ pub struct Desk {
     pub(super) failures: BTreeMap<Subject, Failure>,
     /// When each leaving device was first offered no more.
     pub(super) withdrawn: BTreeMap<DeviceId, u64>,
-    pub(super) granted: BTreeMap<DeviceId, u64>,
+    pub(super) grants: Grants,
     turns: Turns,
     /// Instances that were to be made and, unless it was ordered, are not.
     intended: Vec<DeviceId>,
@@ -235,7 +234,7 @@ impl Desk {
 
     /// The kubelet was given devices just now.
     pub fn granted(&mut self, ids: impl IntoIterator<Item = DeviceId>, now_ms: u64) {
-        self.granted.extend(ids.into_iter().map(|id| (id, now_ms)));
+        self.grants.add(ids, now_ms);
     }
 
     /// What the `GpuNode` says, whoever wrote that: a device that is ready, or that was taken by the pod of a UID.
@@ -278,21 +277,16 @@ impl Desk {
 
     /// Decides. The ledger may change: it has to be on disk before the first step is taken.
     pub fn turn(&mut self, sight: &Sight, now_ms: u64) -> Turn {
-        self.granted.retain(|id, since_ms| {
-            // A record that was asked for later and names it says all that there is to say.
-            let is_recorded = sight.held.as_ref().is_some_and(|held| held.asked_ms > *since_ms)
-                && sight.holder(id).is_some();
-            !is_recorded && now_ms < *since_ms + GRANT_MS
-        });
+        let needs_held = self.grants.settle(sight, now_ms);
         for id in std::mem::take(&mut self.intended) {
             self.ledger.forget(&id);
         }
         let is_coming = |id: &DeviceId| {
             self.under_way.iter().any(|step| matches!(step, Step::Create(other) if other == id))
         };
-        let is_handed_out = |id: &DeviceId| self.granted.contains_key(id) || sight.holder(id).is_some();
+        let is_handed_out = |id: &DeviceId| self.grants.has(id) || sight.holder(id).is_some();
         self.ledger.settle(&sight.inventory, is_coming, is_handed_out);
-        let mut turn = Turn { own: self.ledger.ids().cloned().collect(), ..Turn::default() };
+        let mut turn = Turn { own: self.ledger.ids().cloned().collect(), needs_held, ..Turn::default() };
         let mut offers = Vec::new();
         for gpu in &sight.inventory.gpus {
             let looked = Look { desk: self, sight, gpu, now_ms }.look(&mut turn, &mut offers);
@@ -314,6 +308,7 @@ impl Desk {
         }
         self.forget(sight, &turn, &offers);
         let times = self.failures.values().map(|failure| failure.until_ms).chain(waits_until);
+        let times = times.chain(self.grants.next_end_ms());
         turn.wake_ms = times.filter(|at| *at > now_ms).min();
         turn.offers = (sight.wanted().is_some() || sight.held.is_some()).then_some(offers);
         turn

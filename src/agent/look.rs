@@ -133,7 +133,7 @@ impl Look<'_> {
     }
 
     fn is_held(&self, id: &DeviceId) -> bool {
-        self.desk.granted.contains_key(id) || self.sight.holder(id).is_some()
+        self.desk.grants.has(id) || self.sight.holder(id).is_some()
     }
 
     fn offer(&self, id: &DeviceId, instance: &Instance, is_healthy: bool) -> Option<Offered> {
@@ -168,7 +168,7 @@ impl Look<'_> {
             return stay(Reason::InUse, format!("process {} still uses it", process.pid));
         }
         let is_seen = self.sight.held.as_ref().is_some_and(|held| held.asked_ms > since_ms);
-        if !is_seen || self.desk.granted.contains_key(id) {
+        if !is_seen || self.desk.grants.has(id) {
             turn.needs_held = true;
             return stay(Reason::HeldByContainer, "the kubelet may just have given it to a container".into());
         }

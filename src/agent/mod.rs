@@ -9,7 +9,7 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `desk`, `look`, `turns` | what to do next: no calls; GPU by GPU; pod by pod |
+//! | `desk`, `look`, `turns`, `grants` | what to do next: no calls; GPU by GPU; pod by pod; just handed out |
 //! | `ledger`, `report` | what is Tangram's; what to say |
 //! | `device` | what the kubelet calls devices and resources |
 //! | `run`, `state` | the loop; what is known |
@@ -24,6 +24,7 @@ pub mod cdi;
 pub mod desk;
 pub mod device;
 mod follow;
+mod grants;
 pub mod kubelet;
 pub mod ledger;
 mod limit;

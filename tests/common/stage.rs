@@ -33,8 +33,9 @@ const LABELS: &[(&str, &str)] =
 pub(crate) struct Stage<'a> {
     pub(crate) plane: &'a Plane,
     pub(crate) node: RealNode<'a>,
-    pub(crate) gpus: Gpus,
+    // Its log lies in the folder of the GPUs.
     pub(crate) agent: Agent,
+    pub(crate) gpus: Gpus,
     /// The agent's service account, its token bound to the node: what it writes is held to the policies.
     account: PathBuf,
     pub(crate) tangram: Tangram,

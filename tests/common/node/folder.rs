@@ -4,7 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{env, thread};
@@ -21,6 +21,13 @@ const LOCK: &str = "lock";
 /// Held while folders are made or cleared up, between the processes of tests: a
 /// folder without a locked file is one that nobody uses any more.
 const LOCK_OF_ALL: &str = "/run/tangram-nodes.lock";
+
+/// A file system in memory. The kubelet waits for the disk at every checkpoint, in the middle of admitting pods; behind
+/// gigabytes that a build has just written that can take longer than anything waits for a pod.
+const MEMORY: &str = "/dev/shm";
+
+/// What lies there where there is one, in a folder of the same name.
+const IN_MEMORY: &str = "kubelet";
 
 /// How long processes that were killed may stay in a control group.
 const END: Duration = Duration::from_secs(30);
@@ -43,7 +50,12 @@ impl Folder {
         let dir = TempDir::with_prefix(PREFIX).context("making a node's folder")?;
         let lock = File::create_new(dir.path().join(LOCK))?;
         lock.lock()?;
-        Ok(Self { dir, _lock: lock })
+        let folder = Self { dir, _lock: lock };
+        if let Some(fast) = in_memory(&folder.control_group()) {
+            fs::create_dir(&fast).context("making a folder in memory")?;
+            symlink(fast, folder.path().join(IN_MEMORY))?;
+        }
+        Ok(folder)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -59,7 +71,17 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         remove_control_groups(&self.control_group());
+        remove_from_memory(&self.control_group());
     }
+}
+
+fn in_memory(name: &OsStr) -> Option<PathBuf> {
+    Some(Path::new(MEMORY)).filter(|memory| memory.is_dir()).map(|memory| memory.join(name))
+}
+
+/// What stays because it is in use is removed by nobody: it goes with the machine.
+fn remove_from_memory(name: &OsStr) {
+    in_memory(name).and_then(|fast| fs::remove_dir_all(fast).ok());
 }
 
 /// Removes what was left by tests whose processes are gone.
@@ -73,6 +95,7 @@ fn clear_up() -> Result<()> {
         };
         if lock.try_lock().is_ok() {
             remove_control_groups(&name);
+            remove_from_memory(&name);
             fs::remove_dir_all(entry.path()).context("clearing up the folder of a killed test")?;
         }
     }

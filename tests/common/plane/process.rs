@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
+use super::why;
+
 /// Runs the program given as arguments until it ends or standard input closes.
 ///
 /// The test holds the other end of that pipe, so the program dies with the
@@ -95,6 +97,7 @@ impl Process {
     where
         I: IntoIterator<Item: AsRef<OsStr>>,
     {
+        why::listen();
         let (log, output) = new_log(dir, name)?;
         let pid = log.with_extension("pid");
         let child = place
@@ -284,7 +287,7 @@ impl Drop for Process {
         // An error here is about a process that is gone.
         self.child.wait().ok();
         if std::thread::panicking() {
-            eprint!("{}", self.tail());
+            eprint!("{}{}", why::failed(), self.tail());
         }
     }
 }
