@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Map, Node, PoolKind};
+use super::columns::Names;
+use super::{ClassId, Columns, Map, Node, PoolClass, PoolRow, ResourceId, Row, Traits};
 use crate::mig::Occupancy;
 
 const CHUNK: usize = 64; // nodes copied per event, and pointers copied per snapshot: 64 keeps both small
@@ -26,16 +27,12 @@ impl NodeIndex {
     }
 }
 
-/// A counted resource name as a number, valid in the cluster that gave it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ResourceId(u32);
-
 /// The cluster: all nodes by name.
 #[derive(Debug, Clone, Default)]
 pub struct Cluster {
     chunks: Vec<Arc<Chunk>>,
     names: Arc<Map<Arc<str>, NodeIndex>>,
-    resources: Arc<BTreeMap<Arc<str>, ResourceId>>,
+    pools: Arc<Names>,
     vacant: Vec<NodeIndex>,
 }
 
@@ -51,62 +48,7 @@ struct Chunk {
 struct Span {
     occupancies: Range<u32>,
     pools: Range<u32>,
-    priority_min: i32,
-    salt: u64,
-    is_silent: bool,
-}
-
-/// What the solver scans of one node.
-#[derive(Debug, Clone, Copy)]
-pub struct Row<'a> {
-    /// Occupancy of every dynamic GPU, by index.
-    pub occupancies: &'a [Occupancy],
-    /// Counted devices.
-    pub pools: &'a [PoolRow],
-    /// Lowest priority of a pod that holds a device here; `i32::MAX` when there is none.
-    pub priority_min: i32,
-    /// A number that tells nodes apart, made from the name.
-    pub salt: u64,
-    /// Whether the agent that would make GPU instances here is silent.
-    pub is_silent: bool,
-}
-
-/// What the solver scans of a node that stands in no cluster, such as one without some of its pods.
-#[derive(Debug, Clone)]
-pub struct Columns {
-    occupancies: Vec<Occupancy>,
-    pools: Vec<PoolRow>,
-    priority_min: i32,
-    salt: u64,
-    is_silent: bool,
-}
-
-impl Columns {
-    /// The columns as a row.
-    pub fn row(&self) -> Row<'_> {
-        Row {
-            occupancies: &self.occupancies,
-            pools: &self.pools,
-            priority_min: self.priority_min,
-            salt: self.salt,
-            is_silent: self.is_silent,
-        }
-    }
-}
-
-/// What the solver scans of one pool of counted devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PoolRow {
-    /// Its resource name.
-    pub resource: ResourceId,
-    /// Whether one unit is a whole device.
-    pub is_whole: bool,
-    /// Free units.
-    pub free: u32,
-    /// Allocatable units.
-    pub capacity: u32,
-    /// Worth of one unit in MiB of GPU memory.
-    pub value_mib: u32,
+    traits: Traits,
 }
 
 impl Cluster {
@@ -149,12 +91,24 @@ impl Cluster {
 
     /// What the solver scans of a node as it would be in this cluster.
     pub fn columns(&self, node: &Node) -> Columns {
-        columns(node, &self.resources)
+        let alike = self.index(&node.facts.name).and_then(|index| self.alike(index, node));
+        Columns::new(node, &self.pools, alike)
     }
 
     /// The number of a counted resource, if any node ever offered it.
     pub fn resource(&self, name: &str) -> Option<ResourceId> {
-        self.resources.get(name).copied()
+        self.pools.resources.get(name).copied()
+    }
+
+    /// Every class of pools that there ever was, with its number.
+    pub fn classes(&self) -> &BTreeMap<PoolClass, ClassId> {
+        &self.pools.classes
+    }
+
+    /// The pools of the node at a position, where it has the facts of this one.
+    fn alike(&self, index: NodeIndex, node: &Node) -> Option<&[PoolRow]> {
+        let there = self.at(index).is_some_and(|there| Arc::ptr_eq(&there.facts, &node.facts));
+        there.then(|| self.row(index).pools)
     }
 
     /// All nodes' positions, in memory order.
@@ -203,19 +157,18 @@ impl Cluster {
 
     /// Adds a node, or replaces the one of its name.
     pub fn put(&mut self, node: Arc<Node>) -> NodeIndex {
-        for pool in &node.facts.pools {
-            if !self.resources.contains_key(&pool.resource) {
-                let id = ResourceId(narrow(self.resources.len()));
-                Arc::make_mut(&mut self.resources).insert(pool.resource.clone(), id);
-            }
-        }
         let index = self.index(&node.facts.name).unwrap_or_else(|| {
             let index = self.vacant.pop().unwrap_or_else(|| self.grow());
             Arc::make_mut(&mut self.names).insert(node.facts.name.clone(), index);
             index
         });
+        let alike = self.alike(index, &node);
+        if alike.is_none() && !self.pools.has(&node.facts) {
+            Arc::make_mut(&mut self.pools).learn(&node.facts);
+        }
+        let columns = Columns::new(&node, &self.pools, self.alike(index, &node));
         let (chunk, slot) = split(index);
-        Arc::make_mut(&mut self.chunks[chunk]).set(slot, Some(node), &self.resources);
+        Arc::make_mut(&mut self.chunks[chunk]).set(slot, Some(node), columns);
         index
     }
 
@@ -226,7 +179,7 @@ impl Cluster {
         let (chunk, slot) = split(index);
         let chunk = Arc::make_mut(&mut self.chunks[chunk]);
         let node = chunk.nodes[slot].clone();
-        chunk.set(slot, None, &self.resources);
+        chunk.set(slot, None, Columns::default());
         self.vacant.push(index);
         node
     }
@@ -238,10 +191,7 @@ impl Cluster {
         let chunk = self.chunks.len() - 1;
         let last = Arc::make_mut(&mut self.chunks[chunk]);
         last.nodes.push(None);
-        last.spans.push(Span {
-            priority_min: i32::MAX,
-            ..last.spans.last().map_or_else(Span::default, Span::after)
-        });
+        last.spans.push(last.spans.last().map_or_else(Span::default, Span::after));
         join(chunk, last.nodes.len() - 1)
     }
 }
@@ -252,9 +202,7 @@ impl Span {
         Self {
             occupancies: self.occupancies.end..self.occupancies.end,
             pools: self.pools.end..self.pools.end,
-            priority_min: i32::MAX,
-            salt: 0,
-            is_silent: false,
+            traits: Traits::default(),
         }
     }
 }
@@ -265,27 +213,17 @@ impl Chunk {
         Row {
             occupancies: &self.occupancies[bounds(&span.occupancies)],
             pools: &self.pools[bounds(&span.pools)],
-            priority_min: span.priority_min,
-            salt: span.salt,
-            is_silent: span.is_silent,
+            traits: span.traits,
         }
     }
 
     /// Puts a node into its slot and brings the columns up to date: in place when the node keeps its shape,
     /// which is every event but a changed number of GPUs or resources.
-    fn set(&mut self, slot: usize, node: Option<Arc<Node>>, resources: &BTreeMap<Arc<str>, ResourceId>) {
-        let nothing = Columns {
-            occupancies: Vec::new(),
-            pools: Vec::new(),
-            priority_min: i32::MAX,
-            salt: 0,
-            is_silent: false,
-        };
-        let Columns { occupancies, pools, priority_min, salt, is_silent } =
-            node.as_deref().map_or(nothing, |node| columns(node, resources));
+    fn set(&mut self, slot: usize, node: Option<Arc<Node>>, columns: Columns) {
+        let Columns { occupancies, pools, traits } = columns;
         self.nodes[slot] = node;
         let span = &mut self.spans[slot];
-        (span.priority_min, span.salt, span.is_silent) = (priority_min, salt, is_silent);
+        span.traits = traits;
         let (old_occupancies, old_pools) = (bounds(&span.occupancies), bounds(&span.pools));
         let shift = |range: &mut Range<u32>, from: usize, to: usize| {
             let moved = |at: u32| at + narrow(to) - narrow(from);
@@ -303,32 +241,6 @@ impl Chunk {
         self.occupancies.splice(old_occupancies, occupancies);
         self.pools.splice(old_pools, pools);
     }
-}
-
-fn columns(node: &Node, resources: &BTreeMap<Arc<str>, ResourceId>) -> Columns {
-    let pools = node.pools().filter_map(|(facts, pool)| {
-        Some(PoolRow {
-            resource: *resources.get(&facts.resource)?,
-            is_whole: facts.kind == PoolKind::Whole,
-            free: facts.capacity.saturating_sub(pool.used),
-            capacity: facts.capacity,
-            value_mib: facts.value_mib,
-        })
-    });
-    let holders = node.pods.iter().filter(|pod| !pod.request.is_empty());
-    Columns {
-        occupancies: node.dynamic_gpus().map(|gpu| gpu.occupancy).collect(),
-        pools: pools.collect(),
-        priority_min: holders.map(|pod| pod.priority).min().unwrap_or(i32::MAX),
-        salt: salt(&node.facts.name),
-        is_silent: node.is_silent,
-    }
-}
-
-/// FNV-1a (Fowler, Noll, Vo): the same on every machine.
-fn salt(name: &str) -> u64 {
-    name.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 fn split(index: NodeIndex) -> (usize, usize) {

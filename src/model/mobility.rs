@@ -10,6 +10,8 @@ use thiserror::Error;
 pub struct Mobility {
     /// What keeps it where it is; `None` where a controller makes it anew and nothing forbids it.
     pub pinned: Option<Pinned>,
+    /// UID of the controller that made it, and would make its replacement.
+    pub controller: Option<Arc<str>>,
     /// Its labels, by which a `PodDisruptionBudget` finds it; empty for a pod that asks for no device.
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
 }
@@ -26,6 +28,9 @@ pub enum Pinned {
     /// A mirror pod: the kubelet of the node runs it from a file.
     #[error("it is a static pod of its node")]
     Static,
+    /// No pod at all: it stands for one that moves here.
+    #[error("it is a place that is kept for a pod that moves here")]
+    Held,
     /// An annotation, or label, forbids it.
     #[error("{key}: \"{value}\" forbids it")]
     Forbidden {

@@ -60,6 +60,12 @@ impl Pod {
         Self { node: Some(node), placement, waiting: None, ..self.clone() }
     }
 
+    /// The node that Tangram nominated for it, by its own condition.
+    pub fn nominated(&self) -> Option<&Arc<str>> {
+        let (is_true, node) = self.waiting.as_ref()?.condition.as_ref()?;
+        is_true.then_some(node)
+    }
+
     /// Whether two versions of a pod mean the same to placement.
     pub fn means(&self, other: &Self) -> bool {
         // Versions grow with every write to the object, whatever it was about.

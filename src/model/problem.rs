@@ -137,3 +137,43 @@ pub enum Problem {
         why: Arc<str>,
     },
 }
+
+impl Problem {
+    /// The names of all kinds, for counting.
+    pub const NAMES: [&str; 14] = [
+        "Label",
+        "UnknownModel",
+        "Unreadable",
+        "Overcommitted",
+        "Record",
+        "HeldWhole",
+        "Lie",
+        "Exchanged",
+        "Conflict",
+        "Unplaced",
+        "UnknownInstance",
+        "NoAgent",
+        "SilentAgent",
+        "Unhealthy",
+    ];
+
+    /// The name of its kind; one of [`Problem::NAMES`].
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Label { .. } => "Label",
+            Self::UnknownModel { .. } => "UnknownModel",
+            Self::Unreadable { .. } => "Unreadable",
+            Self::Overcommitted { .. } => "Overcommitted",
+            Self::Record { .. } => "Record",
+            Self::HeldWhole { .. } => "HeldWhole",
+            Self::Lie { .. } => "Lie",
+            Self::Exchanged { .. } => "Exchanged",
+            Self::Conflict { .. } => "Conflict",
+            Self::Unplaced { .. } => "Unplaced",
+            Self::UnknownInstance { .. } => "UnknownInstance",
+            Self::NoAgent => "NoAgent",
+            Self::SilentAgent => "SilentAgent",
+            Self::Unhealthy { .. } => "Unhealthy",
+        }
+    }
+}

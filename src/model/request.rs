@@ -157,7 +157,7 @@ impl HostPort {
 pub type Affinity = Option<Vec<Vec<Expression>>>;
 
 /// One requirement of a node selector term.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Expression {
     /// Label key; `None` means the node's name (`matchFields: metadata.name`).
     pub key: Option<Arc<str>>,
@@ -168,7 +168,7 @@ pub struct Expression {
 }
 
 /// Operators of node selector requirements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "named as Kubernetes names them")]
 pub enum Operator {
     In,

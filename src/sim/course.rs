@@ -2,6 +2,7 @@
 //!
 //! A pod that fits nowhere waits, and is tried again, by priority and then by age, whenever a pod or a node goes or
 //! a node comes or changes. Pods that the cluster had before the trace keep their places, or their lack of one.
+//! Prices follow what is asked for and what there is, as they do while Tangram serves.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -14,12 +15,15 @@ use crate::solver::{Query, Refusal, Scores, best};
 use crate::wire::fragmentation::FragmentationView;
 use crate::wire::trace::{Happening, PodCounts, ReasonCount, Step, TraceReport};
 
+/// Seconds between two looks at whether the prices still hold, as the owner of a served model takes them.
+const REPRICE_S: f64 = 1.0;
+
 /// A cluster while a trace goes on.
 #[derive(Debug)]
 pub struct Course {
     cache: Cache,
-    scores: Arc<Scores>,
     policy: Policy,
+    looked: f64,
     began: Option<f64>,
     now: f64,
     known: BTreeMap<PodKey, Standing>,
@@ -58,12 +62,12 @@ pub struct Decision {
 
 impl Course {
     /// Before a trace, on a cluster as it is.
-    pub fn new(cache: Cache, scores: Arc<Scores>, policy: Policy) -> Self {
+    pub fn new(cache: Cache, policy: Policy) -> Self {
         let known = cache.pods().map(|pod| (pod.key.clone(), Standing::Runs)).collect();
         Self {
             cache,
-            scores,
             policy,
+            looked: f64::NEG_INFINITY,
             began: None,
             now: 0.0,
             known,
@@ -81,6 +85,7 @@ impl Course {
     /// Why it cannot be, after what was before; nothing has changed then.
     pub fn take(&mut self, step: Step) -> Result<Vec<Decision>, String> {
         self.now = step.at;
+        self.reprice();
         let decisions = match step.happening {
             Happening::Pod(pod) => self.pod(pod)?,
             Happening::PodDeleted(key) => self.pod_deleted(&key)?,
@@ -93,6 +98,16 @@ impl Course {
         self.began.get_or_insert(step.at);
         self.steps += 1;
         Ok(decisions)
+    }
+
+    fn reprice(&mut self) {
+        if self.now - self.looked < REPRICE_S {
+            return;
+        }
+        self.looked = self.now;
+        if let Some((demand, supply)) = self.cache.drifted() {
+            self.cache.apply(Event::Repriced(Arc::new(Scores::with_supply(demand, supply))));
+        }
     }
 
     fn pod(&mut self, pod: Arc<Pod>) -> Result<Vec<Decision>, String> {
@@ -112,7 +127,7 @@ impl Course {
             return Ok(vec![Decision { pod: pod.key.clone(), place: Some(place) }]);
         }
         let cluster = self.cache.cluster();
-        let query = Query::new(cluster, &self.scores, &pod.request, self.policy);
+        let query = Query::new(cluster, self.cache.scores(), &pod, self.policy);
         for (refusal, nodes) in no_place(cluster, &pod, &query).refusals {
             let sum = self.reasons.entry(refusal).or_default();
             *sum = (sum.0 + 1, sum.1 + u64::try_from(nodes.count).expect("fewer than 2^64 nodes"));
@@ -181,8 +196,8 @@ impl Course {
 
     /// Binds a pod where it costs least, if it fits anywhere.
     fn bind(&mut self, pod: &Arc<Pod>) -> Result<Option<(Arc<str>, Placement)>, String> {
-        let cluster = self.cache.cluster();
-        let query = Query::new(cluster, &self.scores, &pod.request, self.policy);
+        let (cluster, scores) = (self.cache.cluster(), self.cache.scores().clone());
+        let query = Query::new(cluster, &scores, pod, self.policy);
         let Some((_, index)) = best(cluster, pod, &query) else { return Ok(None) };
         let node = cluster.node(index).facts.name.clone();
         let (key, uid) = (pod.key.clone(), pod.uid.clone());
@@ -211,7 +226,7 @@ impl Course {
             pods: PodCounts { waiting, waited_seconds_mean: mean, ..self.counts.clone() },
             reasons,
             nodes: self.cache.cluster().len(),
-            fragmentation: Some(FragmentationView::new(self.cache.cluster(), &self.scores, 0)),
+            fragmentation: Some(FragmentationView::new(self.cache.cluster(), self.cache.scores(), 0)),
         }
     }
 

@@ -7,6 +7,7 @@
 //! replay    a workload through a fleet, and what came of it
 //! arrivals  requests that only ever arrive: how full GPUs become
 //! course    a trace of pods and nodes through the model of a cluster
+//! mixed     a cluster of many models, in MIG mode, whole and shared
 //! openb     a production cluster with shares of GPUs: the openb protocol
 //! random    repeatable randomness
 //! ```
@@ -17,6 +18,7 @@ mod arrivals;
 mod cluster;
 mod course;
 mod fleet;
+pub mod mixed;
 pub mod openb;
 mod random;
 mod replay;

@@ -13,11 +13,19 @@ const FULLNESS_STEP: Cost = 1 << 40;
 
 /// The cost of a request on a node, or why it does not fit. Reads the row only.
 ///
-/// Table look-ups for counted devices and for single GPU instances: O(pools + GPUs). Several instances are
-/// packed greedily, and exactly where greed finds no place.
+/// Table look-ups for single GPU instances: O(GPUs). Several instances are packed greedily, and exactly where greed
+/// finds no place. Counted devices cost O(sizes of request); the first of a query looks at every node.
 pub fn evaluate(row: Row<'_>, query: &Query<'_>) -> Result<Cost, Refusal> {
     let cost = priced(row, query)?;
     Ok(if let Policy::Random(seed) = query.policy { random::of_node(row, seed) } else { cost })
+}
+
+/// Whether a request fits on a node, or why not: [`evaluate()`] without what pools cost.
+pub fn fits(row: Row<'_>, query: &Query<'_>) -> Result<(), Refusal> {
+    for counted in &query.counted {
+        find(row.pools, counted)?;
+    }
+    slices(row, query).map(|_| ())
 }
 
 fn priced(row: Row<'_>, query: &Query<'_>) -> Result<Cost, Refusal> {
@@ -29,16 +37,22 @@ fn priced(row: Row<'_>, query: &Query<'_>) -> Result<Cost, Refusal> {
             Policy::Spread => fullness(used, i64::from(pool.capacity)),
             _ => 0,
         };
-        cost = spread.saturating_add(pool_cost(pool, counted.count, query.policy)).saturating_add(cost);
+        let price = match &counted.stall {
+            Some(stall) => stall.cost(row, pool),
+            None => pool_cost(pool, counted.count, query.policy),
+        };
+        cost = spread.saturating_add(price).saturating_add(cost);
     }
-    let Some(first) = query.slices.first() else { return Ok(cost) };
-    let is_single = query.slices.len() == 1 && first.asks.len() == 1;
-    let slices =
-        if is_single && query.policy != Policy::Spread { single(row, first)? } else { several(row, query)? };
-    Ok(slices.saturating_add(cost))
+    Ok(slices(row, query)?.saturating_add(cost))
 }
 
-fn find<'a>(pools: &'a [PoolRow], counted: &Counted) -> Result<&'a PoolRow, Refusal> {
+fn slices(row: Row<'_>, query: &Query<'_>) -> Result<Cost, Refusal> {
+    let Some(first) = query.slices.first() else { return Ok(0) };
+    let is_single = query.slices.len() == 1 && first.asks.len() == 1;
+    if is_single && query.policy != Policy::Spread { single(row, first) } else { several(row, query) }
+}
+
+fn find<'a>(pools: &'a [PoolRow], counted: &Counted<'_>) -> Result<&'a PoolRow, Refusal> {
     let resource = || counted.name.clone();
     let pool = pools.iter().find(|pool| Some(pool.resource) == counted.id);
     match pool {
@@ -56,7 +70,7 @@ fn single(row: Row<'_>, slices: &Slices<'_>) -> Result<Cost, Refusal> {
     let column = slices.column.as_ref();
     match column.map_or(Cell::Never, |column| column.least(row.occupancies)) {
         // Nobody would make the instance, however much room there is. What can never be is said first.
-        Cell::Fits(_) | Cell::Full | Cell::Fragmented if row.is_silent => Err(Refusal::SilentAgent),
+        Cell::Fits(_) | Cell::Full | Cell::Fragmented if row.traits.is_silent => Err(Refusal::SilentAgent),
         Cell::Fits(cost) => Ok(Cost::from(cost)),
         cell => Err(refusal(row, slices, cell)),
     }
@@ -104,5 +118,5 @@ fn fullness(used: i64, total: i64) -> Cost {
 /// Whether the pod would fit if every pod of lower priority than `priority` were gone from the node.
 pub fn helped_by_eviction(cluster: &Cluster, index: NodeIndex, query: &Query<'_>, priority: i32) -> bool {
     let left = cluster.node(index).without(|pod| pod.priority < priority);
-    evaluate(cluster.columns(&left).row(), query).is_ok()
+    fits(cluster.columns(&left).row(), query).is_ok()
 }

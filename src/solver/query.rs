@@ -7,27 +7,29 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::market::Stall;
 use super::pack::Unpacked;
 use super::score::{Column, Scores};
 use crate::mig::{Catalog, Occupancy};
-use crate::model::{Cluster, Policy, Request, ResourceId, Want};
+use crate::model::{Cluster, Pod, Policy, Request, ResourceId, Resources, Want, mib};
 
 /// A request with its names looked up once, so that a scan compares numbers only.
 #[derive(Debug)]
 pub struct Query<'a> {
     pub(super) scores: &'a Scores,
     pub(super) policy: Policy,
-    pub(super) counted: SmallVec<[Counted; 2]>,
+    pub(super) counted: SmallVec<[Counted<'a>; 1]>,
     pub(super) slices: SmallVec<[Slices<'a>; 1]>,
     pub(super) unpacked: RefCell<BTreeMap<Vec<Occupancy>, Unpacked>>, // what exact searches found without room
 }
 
 /// So many units of one counted resource.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub(super) struct Counted<'a> {
     pub(super) name: Arc<str>,
     pub(super) id: Option<ResourceId>, // None: no node ever offered it
     pub(super) count: u32,
+    pub(super) stall: Option<Stall<'a>>, // None: no node ever offered it, or the policy asks no prices
 }
 
 /// So many GPU instances of one kind.
@@ -42,17 +44,31 @@ pub(super) struct Slices<'a> {
 impl<'a> Query<'a> {
     /// For a request of GPU instances only, which needs no cluster's names.
     pub fn alone(scores: &'a Scores, request: &Request, policy: Policy) -> Self {
-        Self::new(&Cluster::default(), scores, request, policy)
+        Self::of(&Cluster::default(), scores, request, Resources::default(), policy)
     }
 
-    /// Looks up what `request` names. `default` is the policy where the pod has none of its own.
-    pub fn new(cluster: &Cluster, scores: &'a Scores, request: &Request, default: Policy) -> Self {
+    /// Looks up what `pod` asks for. `default` is the policy where it has none of its own.
+    pub fn new(cluster: &Cluster, scores: &'a Scores, pod: &Pod, default: Policy) -> Self {
+        Self::of(cluster, scores, &pod.request, pod.demand.resources, default)
+    }
+
+    /// The same for a request with the CPU and memory that are asked for beside it.
+    pub fn of(
+        cluster: &Cluster,
+        scores: &'a Scores,
+        request: &Request,
+        resources: Resources,
+        default: Policy,
+    ) -> Self {
+        let policy = request.policy.unwrap_or(default);
+        let is_priced = matches!(policy, Policy::Pack | Policy::Spread);
+        let beside = (u64::try_from(resources.cpu_milli).unwrap_or(0), mib(resources.memory_bytes));
         let counted = request.counted.iter().map(|(name, count)| Counted {
             name: name.clone(),
             id: cluster.resource(name),
             count: *count,
+            stall: if is_priced { Stall::new(scores.markets(), cluster, name, *count, beside) } else { None },
         });
-        let policy = request.policy.unwrap_or(default);
         let mut slices: SmallVec<[Slices<'a>; 1]> = SmallVec::new();
         for (position, ask) in request.slices.iter().enumerate() {
             match slices.iter_mut().find(|slices| slices.want == ask.want) {

@@ -1,33 +1,26 @@
-//! Prices of counted devices: whole GPUs by the same formula as MIG, where jobs of 1, 2, 4 and 8 GPUs take the
-//! place of profiles; shares and partitions are all alike, so only fullness tells them apart.
+//! What counted devices cost under the policies that are there for comparison, and how broken whole GPUs are: jobs of
+//! 1, 2, 4 and 8 GPUs take the place of profiles.
 
 use super::Cost;
 use crate::model::{Policy, PoolRow};
 
 /// GPUs per job of the multi-GPU demand, equally frequent: powers of two up to one host's eight.
 const JOB_GPUS: [u32; 4] = [1, 2, 4, 8];
-const LOST_SCALE: i64 = 15; // sum of JOB_GPUS: w_j = j / 15
 
 /// Cost of `count` units from a pool of counted devices.
 pub(super) fn pool_cost(pool: &PoolRow, count: u32, policy: Policy) -> Cost {
     let value_kib = i64::from(pool.value_mib) * 1024;
     // Saturating: counts and worth are what labels and allocatable say.
     let lost = if pool.is_whole { expected_lost(pool.free - count, pool.free) } else { 0 };
-    let fullness = i64::from(pool.free).saturating_mul(1 + value_kib.div_euclid(1_000_000));
     match policy {
-        Policy::Pack | Policy::Spread => {
-            let regret = i64::from(count).saturating_mul(value_kib);
-            // GAMMA = 1/10, and one GPU is 8 memory slices, the unit of E for MIG: 8/10 of the value.
-            let lost = value_kib.saturating_mul(lost).saturating_mul(8).div_euclid(LOST_SCALE * 10);
-            regret.saturating_add(lost).saturating_add(fullness)
-        }
         Policy::Fgd | Policy::Mfi => value_kib.saturating_mul(lost),
         Policy::BestFit => i64::from(pool.free),
-        Policy::FirstFit | Policy::Random(_) => 0,
+        // The first two have prices, but for what no node ever offered.
+        Policy::Pack | Policy::Spread | Policy::FirstFit | Policy::Random(_) => 0,
     }
 }
 
-/// (E(after) - E(before)) * [`LOST_SCALE`] for a node with so many free GPUs.
+/// What of a node can be lost to jobs, before less after, in squares of GPUs: for a node with so many free GPUs.
 fn expected_lost(after: u32, before: u32) -> i64 {
     let placeable = |free: u32| -> i64 {
         JOB_GPUS.iter().map(|&job| i64::from(job) * i64::from(job) * i64::from(free.div_euclid(job))).sum()
@@ -46,8 +39,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_single_gpu_goes_where_it_breaks_the_smallest_hole() {
+    fn under_fgd_a_single_gpu_goes_where_it_breaks_the_smallest_hole() {
         let pool = |free| PoolRow {
+            class: None,
             resource: crate::model::Cluster::default().resource("x").unwrap_or_else(any_resource),
             is_whole: true,
             free,
@@ -55,7 +49,7 @@ mod tests {
             value_mib: 81920,
         };
         let mut order: Vec<u32> = (1..=8).collect();
-        order.sort_by_key(|&free| pool_cost(&pool(free), 1, Policy::Pack));
+        order.sort_by_key(|&free| pool_cost(&pool(free), 1, Policy::Fgd));
         assert_eq!(order, [1, 3, 5, 7, 2, 6, 4, 8]);
     }
 

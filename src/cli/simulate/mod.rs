@@ -2,6 +2,7 @@
 
 mod grid;
 mod mig;
+mod mixed;
 mod openb;
 mod options;
 mod parallel;

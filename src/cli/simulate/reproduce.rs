@@ -4,10 +4,12 @@
 //! |---|---|
 //! | mig | 800 GPUs of 80 GB and 100 of them, four synthetic mixes, Poisson arrivals, lifetimes of mean 1, measured from 10 to 40 (60 for 100 GPUs), 5 seeds (10 for 100 GPUs) |
 //! | openb | 1,213 nodes of a production cluster, pods of its traces up to 130 % of capacity, 10 seeds, ties at random through the eleven levels of the extender protocol, demand learnt from the pods |
+//! | mixed | 300 GPUs of six models in MIG mode, whole and shared, asked for all that each way of giving them out has, 5 seeds, ties by name, demand learnt from the pods |
 
 use std::path::{Path, PathBuf};
 
 use super::grid::{Cell, Chooser, Grid, Terms};
+use super::mixed::mixed;
 use super::openb::{DATA, Data, runs, spread};
 use super::options::{Common, Output, parse_model, synthetic_mixes};
 use super::parallel::Pool;
@@ -42,7 +44,9 @@ enum What {
     Mig,
     /// Shares of GPUs and whole ones
     Openb,
-    /// Both
+    /// A cluster of many models, in MIG mode, whole and shared
+    Mixed,
+    /// All of them
     #[default]
     All,
 }
@@ -63,11 +67,15 @@ impl Reproduce {
         let pool = Pool::new(self.common.threads);
         let mut claims = Vec::new();
         let mut decisions = 0;
-        if self.what != What::Openb {
+        let is_asked = |what| self.what == what || self.what == What::All;
+        if is_asked(What::Mig) {
             decisions += mig(&pool, self.quick, &mut claims)?;
         }
-        if self.what != What::Mig {
+        if is_asked(What::Openb) {
             decisions += openb(&pool, self.quick, &self.data, &mut claims)?;
+        }
+        if is_asked(What::Mixed) {
+            decisions += mixed(&pool, self.quick, &mut claims);
         }
         pool.say(decisions);
         if self.quick {

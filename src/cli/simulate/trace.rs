@@ -54,12 +54,11 @@ impl Trace {
         } else {
             load_cluster(&config, self.cluster.as_deref())?
         };
-        let scores = cache.scores().clone();
-        let mut course = Course::new(cache, scores.clone(), config.policy);
+        let mut course = Course::new(cache, config.policy);
         self.play(&mut course, &config)?;
         let report = course.report();
         Ok(match self.output {
-            Output::Table => tables::trace(&report, sum(course.cache().cluster(), &scores)),
+            Output::Table => tables::trace(&report, sum(course.cache().cluster(), course.cache().scores())),
             Output::Json => json(&report),
             Output::Csv => tables::trace_csv(&report),
         })

@@ -10,6 +10,11 @@
 //! run       one run of the protocol
 //! ```
 //!
+//! Costs are those of `solver::share`, by which production places whole GPUs and replicas too (`solver::market`), and so
+//! are the levels and the order among equals: the first by name. What differs: shares here are of any size, on a GPU that
+//! is chosen; every GPU is worth the same, where production counts its memory; a request loses its weight with the
+//! requests after it, not with time; and prices are made anew after so many requests, not when the demand has drifted.
+//!
 //! The files, their origin and their columns: `data/traces/openb/README.md`.
 
 mod policies;

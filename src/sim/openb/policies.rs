@@ -69,7 +69,7 @@ impl Policy {
                 let after = |&gpu: &usize| {
                     let mut after = node.clone();
                     after.take(ask, alone(gpu));
-                    board.prices().fragmentation(&after)
+                    board.prices().fragmentation(after.state())
                 };
                 room.into_iter().min_by_key(after).into_iter().collect()
             }
@@ -96,8 +96,10 @@ impl Policy {
         let cost = match self {
             Self::Regret | Self::FirstFit | Self::Random => 0.0,
             Self::Fgd => {
-                let (before, after) =
-                    (board.prices().fragmentation(before), board.prices().fragmentation(after));
+                let (before, after) = (
+                    board.prices().fragmentation(before.state()),
+                    board.prices().fragmentation(after.state()),
+                );
                 let milli = (before - after) as f64 / 1e6;
                 return -((100.0 / (1.0 + (-milli / 1000.0).exp())).floor() as Cost);
             }

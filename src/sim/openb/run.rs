@@ -3,7 +3,7 @@
 use super::policies::Policy;
 use super::trace::Cluster;
 use crate::sim::Random;
-use crate::solver::share::{Ask, Board, Demand, Learner, Prices, Spot, WHOLE};
+use crate::solver::share::{Ask, Board, Demand, Learner, Prices, Spot, prior};
 use crate::solver::{Cost, levels};
 
 /// Which of equal nodes is taken.
@@ -93,7 +93,7 @@ fn shuffle<T>(items: &mut [T], random: &mut Random) {
 pub fn run(cluster: &Cluster, pods: &[Ask], setting: &Setting) -> Figures {
     let milli = cluster.milli();
     let mut random = Random::new(!setting.seed);
-    let mut learner = Learner::new(&prior(cluster), PRIOR_STRENGTH, HALF_LIFE);
+    let mut learner = Learner::new(&prior(&cluster.capacity, 1), PRIOR_STRENGTH, HALF_LIFE);
     let demand = match setting.knowledge {
         Knowledge::Histogram => Demand::of(pods),
         Knowledge::Learnt => learner.demand().clone(),
@@ -154,20 +154,6 @@ fn choose(
         Ties::Name => spots.first().copied(),
         Ties::Random => Some(spots[random.below(spots.len())]),
     }
-}
-
-/// Whole GPUs, each with half of its part of the cluster's CPU and memory: all that is known before the first ask.
-fn prior(cluster: &Cluster) -> Demand {
-    let gpus = cluster.milli().div_euclid(u64::from(WHOLE)).max(1);
-    let half = |sum: u64| sum.div_euclid(2 * gpus);
-    let ask = Ask {
-        gpus: 1,
-        milli: WHOLE,
-        cpu_milli: half(cluster.nodes.iter().map(|node| node.cpu_milli).sum()),
-        memory_mib: half(cluster.nodes.iter().map(|node| node.memory_mib).sum()),
-        models: crate::solver::share::Models::ANY,
-    };
-    Demand::of([&ask])
 }
 
 #[expect(clippy::cast_precision_loss, reason = "thousandths of the GPUs of a cluster, far below 2^52")]

@@ -55,7 +55,7 @@ impl Board {
             nodes,
             prices,
         };
-        board.scarcity = Scarcity::new(&board.prices.groups, &board.nodes);
+        board.scarcity = Scarcity::new(&board.prices, board.nodes.iter().map(Node::state));
         board.forget();
         board
     }
@@ -63,7 +63,7 @@ impl Board {
     /// Goes on with other prices.
     pub fn reprice(&mut self, prices: Prices) {
         self.prices = prices;
-        self.scarcity = Scarcity::new(&self.prices.groups, &self.nodes);
+        self.scarcity = Scarcity::new(&self.prices, self.nodes.iter().map(Node::state));
         self.forget();
     }
 
@@ -112,13 +112,13 @@ impl Board {
     }
 
     fn change(&mut self, at: usize, how: impl FnOnce(&mut Node)) {
-        self.scarcity.remove(&self.prices.groups, &self.nodes[at]);
+        self.scarcity.remove(&self.prices.groups, self.nodes[at].state());
         how(&mut self.nodes[at]);
-        self.scarcity.add(&self.prices.groups, &self.nodes[at]);
+        self.scarcity.add(&self.prices.groups, self.nodes[at].state());
         if self.scarcity.update(&self.prices.groups) || self.changes.len() > 64 * self.nodes.len() {
             self.forget();
         } else {
-            self.before[at] = potential(&self.nodes[at], &self.prices, &self.scarcity);
+            self.before[at] = potential(self.nodes[at].state(), &self.prices, &self.scarcity);
             self.versions[at] = self.versions[at].wrapping_add(1);
             self.changes.push(at);
         }
@@ -128,7 +128,7 @@ impl Board {
     fn forget(&mut self) {
         self.rows.clear();
         self.changes.clear();
-        let potentials = self.nodes.iter().map(|node| potential(node, &self.prices, &self.scarcity));
+        let potentials = self.nodes.iter().map(|node| potential(node.state(), &self.prices, &self.scarcity));
         self.before = potentials.collect();
     }
 

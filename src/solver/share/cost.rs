@@ -1,6 +1,6 @@
 //! One node, one ask: what placing it there costs, and on which GPUs.
 
-use super::{Ask, Node, Prices, Scarcity};
+use super::{Ask, Free, Node, Prices, Scarcity, State, WHOLE};
 use crate::solver::Cost;
 
 /// 0.1 and 0.2 as parts of ten.
@@ -45,7 +45,36 @@ impl FromIterator<usize> for Gpus {
 /// Costs of one ask on different nodes compare; those of different asks do not. Among GPUs of equal cost it is
 /// the first.
 pub fn cost(node: &Node, ask: &Ask, prices: &Prices, scarcity: &Scarcity) -> Option<(Cost, Gpus)> {
-    regret(node, ask, prices, scarcity, || potential(node, prices, scarcity))
+    regret(node, ask, prices, scarcity, || potential(node.state(), prices, scarcity))
+}
+
+/// The cost of taking so many whole GPUs with that CPU and memory: what [`cost()`] says of such an ask, where nobody
+/// can choose the GPUs and their number is all that is known.
+///
+/// The GPUs were found free. Of CPU and memory no more is taken than there is: whether a pod fits those is for others
+/// to say.
+pub fn cost_of_whole(
+    before: State<'_>,
+    gpus: u32,
+    cpu_milli: u64,
+    memory_mib: u64,
+    prices: &Prices,
+    scarcity: &Scarcity,
+) -> Cost {
+    let left = u32::try_from(before.whole_gpus()).unwrap_or(u32::MAX).saturating_sub(gpus);
+    let after = State {
+        free: Free::Whole(left),
+        cpu_milli: before.cpu_milli.saturating_sub(cpu_milli),
+        memory_mib: before.memory_mib.saturating_sub(memory_mib),
+        ..before
+    };
+    let class = before.class;
+    let [before, after] = [before, after].map(|state| potential(state, prices, scarcity));
+    difference(before, after, class, gpus, prices)
+}
+
+fn difference(before: Cost, after: Cost, class: u16, gpus: u32, prices: &Prices) -> Cost {
+    after - before + prices.sigma(class) * i64::from(gpus)
 }
 
 /// [`cost()`] where the potential of the node may be known already.
@@ -56,7 +85,7 @@ pub(super) fn regret(
     scarcity: &Scarcity,
     before: impl FnOnce() -> Cost,
 ) -> Option<(Cost, Gpus)> {
-    if !node.fits(ask, prices.model(node)) {
+    if !node.fits(ask, prices.model(node.class)) {
         return None;
     }
     let mut after = node.clone();
@@ -70,8 +99,8 @@ pub(super) fn regret(
         after.free[gpu] -= ask.milli;
         gpus.add(gpu);
     }
-    let after = least.unwrap_or_else(|| potential(&after, prices, scarcity));
-    Some((after - before() + prices.sigma(node) * i64::from(ask.gpus), gpus))
+    let after = least.unwrap_or_else(|| potential(after.state(), prices, scarcity));
+    Some((difference(before(), after, node.class, ask.gpus, prices), gpus))
 }
 
 /// The GPU to take next, and the node's potential after it where it had to be computed.
@@ -94,7 +123,7 @@ fn best_gpu(
         }
         let mut try_on = |gpu: usize| {
             node.free[gpu] -= ask.milli;
-            let potential = potential(node, prices, scarcity);
+            let potential = potential(node.state(), prices, scarcity);
             node.free[gpu] += ask.milli;
             potential
         };
@@ -108,9 +137,12 @@ fn best_gpu(
 }
 
 /// What is lost of a node, in billionths of a GPU; the sum of the module's head.
-pub(super) fn potential(node: &Node, prices: &Prices, scarcity: &Scarcity) -> Cost {
-    let free = i64::try_from(node.free_milli()).expect("at most 64 GPUs") * 1_000_000;
-    let worth: i64 = node.free.iter().map(|&free| prices.worth.of(free)).sum();
+pub(super) fn potential(node: State<'_>, prices: &Prices, scarcity: &Scarcity) -> Cost {
+    let free = i64::try_from(node.free_milli()).expect("at most 2^32 GPUs") * 1_000_000;
+    let worth: i64 = match node.free {
+        Free::Parts(parts) => parts.iter().map(|&free| prices.worth.of(free)).sum(),
+        Free::Whole(count) => i64::from(count) * prices.worth.of(WHOLE),
+    };
     let [of_gpu_asks, of_all] = prices.balances.map(|balance| balance.stranded(node, free));
     let tenths = FRAGMENTATION_TENTHS * prices.fragmentation(node) + ALL_ASKS_TENTHS * of_all;
     of_gpu_asks + tenths.div_euclid(10) - worth - scarcity.worth(&prices.groups, node)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Ask;
+use super::{Ask, Capacity, Models, WHOLE};
 
 /// Kinds of ask with weights: how often each is asked for, in any unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +42,31 @@ impl Demand {
     pub(super) fn sum(&self, part: impl Fn(&Ask) -> u64) -> u128 {
         self.kinds().map(|(ask, weight)| u128::from(part(ask)) * u128::from(weight)).sum()
     }
+}
+
+/// GPUs of one pod that are expected of a demand of which nothing is known: powers of two up to one host's eight.
+const JOB_GPUS: [u32; 4] = [1, 2, 4, 8];
+
+/// What is assumed until something is known: pods of 1, 2, 4 and 8 whole GPUs alike, as far as a node has them and
+/// `gpus_max` goes, each GPU with half of its part of the nodes' CPU and memory.
+pub fn prior(capacity: &Capacity, gpus_max: u32) -> Demand {
+    let classes = || capacity.classes().iter();
+    let sum = |part: fn(&super::Class) -> u64| -> u128 {
+        classes().map(|(class, count)| u128::from(part(class)) * u128::from(*count)).sum()
+    };
+    let gpus = sum(|class| class.gpus.into()).max(1);
+    let half = |sum: u128| u64::try_from(sum.div_euclid(2 * gpus)).unwrap_or(u64::MAX);
+    let (cpu_milli, memory_mib) = (half(sum(|class| class.cpu_milli)), half(sum(|class| class.memory_mib)));
+    let most = classes().map(|(class, _)| class.gpus).max().unwrap_or(0).min(gpus_max);
+    let ask = |&gpus: &u32| Ask {
+        gpus,
+        milli: WHOLE,
+        cpu_milli: cpu_milli.saturating_mul(gpus.into()),
+        memory_mib: memory_mib.saturating_mul(gpus.into()),
+        models: Models::ANY,
+    };
+    let asks: Vec<Ask> = JOB_GPUS.iter().filter(|&&gpus| gpus <= most).map(ask).collect();
+    Demand::of(&asks)
 }
 
 /// Weight of one ask that was seen, so that halving keeps fractions.

@@ -5,6 +5,7 @@
 //! duals     what a share of each size is worth, by the fluid configuration LP
 //! prices    all that is computed once from a demand and a capacity
 //! scarcity  whole groups of GPUs that the demand is about to run short of
+//! state     what of a node the prices look at
 //! cost      one node, one ask: what placing it there costs, and on which GPUs
 //! board     a cluster's nodes with the costs of each kind of ask kept until a node changes
 //! ```
@@ -26,8 +27,8 @@
 //! # The weights
 //!
 //! 1 for φ and the first balance is their unit; u is a probability. The other three were chosen on the nine traces
-//! of `data/traces/openb` at seeds other than the protocol's, in the middle of a range over which the mean
-//! over the traces stays within 0.1 point: 0.1 (0.05 to 0.2), 0.2 (0.1 to 0.3) and 0.7 (0.3 to 2).
+//! of `data/traces/openb` at seeds other than the protocol's, each inside a range over which the mean over the
+//! traces stays within 0.1 point, in brackets: 0.1 (0.05 to 0.2), 0.2 (0.1 to 0.3) and 0.7 (0.3 to 2).
 //! None of them is right at 0.
 //!
 //! Everything is whole numbers but the linear program, whose answer is rounded; equal inputs give equal answers.
@@ -38,12 +39,14 @@ mod demand;
 mod duals;
 mod prices;
 mod scarcity;
+mod state;
 
 pub use board::{Board, Spot};
-pub use cost::{Gpus, cost};
-pub use demand::{Demand, Learner};
+pub use cost::{Gpus, cost, cost_of_whole};
+pub use demand::{Demand, Learner, prior};
 pub use prices::{Capacity, Class, Prices};
 pub use scarcity::Scarcity;
+pub use state::{Free, State};
 
 use smallvec::SmallVec;
 
@@ -115,12 +118,13 @@ pub struct Node {
 impl Node {
     /// Free thousandths over all GPUs.
     pub fn free_milli(&self) -> u64 {
-        self.free.iter().map(|&free| u64::from(free)).sum()
+        self.state().free_milli()
     }
 
-    /// GPUs that are free as a whole.
-    pub fn whole_gpus(&self) -> u64 {
-        self.free.iter().map(|&free| u64::from(free == WHOLE)).sum()
+    /// What the prices look at.
+    pub fn state(&self) -> State<'_> {
+        let Self { class, ref free, cpu_milli, memory_mib } = *self;
+        State { class, free: Free::Parts(free), cpu_milli, memory_mib }
     }
 
     /// Whether an ask finds room, on a node of that GPU model.

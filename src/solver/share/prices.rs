@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use smallvec::SmallVec;
+
 use super::duals::{Worth, values};
 use super::scarcity::{Group, groups};
-use super::{Ask, Demand, Node, WHOLE};
+use super::{Ask, Demand, Free, State, WHOLE};
 
 /// Weights of asks add up to this.
 const WEIGHTS: u128 = 1_000_000;
@@ -45,12 +47,17 @@ pub struct Capacity {
 impl Capacity {
     /// Adds a node, and says which class it is of.
     pub fn add(&mut self, class: Class) -> u16 {
+        self.add_nodes(class, 1)
+    }
+
+    /// Adds several nodes of one class.
+    pub fn add_nodes(&mut self, class: Class, count: u64) -> u16 {
         let at = self.classes.iter().position(|(known, _)| *known == class);
         let at = at.unwrap_or_else(|| {
             self.classes.push((class, 0));
             self.classes.len() - 1
         });
-        self.classes[at].1 += 1;
+        self.classes[at].1 += count;
         u16::try_from(at).expect("fewer than 65,536 kinds of node")
     }
 
@@ -84,7 +91,7 @@ impl Balance {
     }
 
     /// Free GPU, in billionths, that the node has no CPU or memory for.
-    pub(super) fn stranded(&self, node: &Node, free: i64) -> i64 {
+    pub(super) fn stranded(&self, node: State<'_>, free: i64) -> i64 {
         let served = |left: u64, per_gpu: u64| {
             let billionths = left.saturating_mul(1_000_000_000).checked_div(per_gpu).unwrap_or(u64::MAX);
             i64::try_from(billionths).unwrap_or(i64::MAX)
@@ -101,6 +108,14 @@ struct Size {
     gpus: u32,
     /// Thousandths of a CPU, and the weight of the asks that need no more; both ascend.
     weights: Vec<(u64, i64)>,
+}
+
+impl Size {
+    /// Weight of the asks that need no more CPU.
+    fn weight(&self, cpu_milli: u64) -> i64 {
+        let fitting = self.weights.partition_point(|(cpu, _)| *cpu <= cpu_milli);
+        fitting.checked_sub(1).map_or(0, |at| self.weights[at].1)
+    }
 }
 
 /// What asks drawn from the demand find on the nodes of a class: FGD's measure.
@@ -150,35 +165,48 @@ impl Prices {
         }
     }
 
-    /// GPU model of a node.
-    pub(super) fn model(&self, node: &Node) -> u8 {
-        self.models[usize::from(node.class)]
+    /// GPU model of a class.
+    pub(super) fn model(&self, class: u16) -> u8 {
+        self.models[usize::from(class)]
     }
 
-    /// What using the node's GPU model costs, in billionths of a GPU per GPU.
-    pub(super) fn sigma(&self, node: &Node) -> i64 {
-        self.sigmas[usize::from(node.class)]
+    /// What using the GPU model of a class costs, in billionths of a GPU per GPU.
+    pub(super) fn sigma(&self, class: u16) -> i64 {
+        self.sigmas[usize::from(class)]
     }
 
     /// Free GPU of the node, in billionths, that an ask drawn from the demand cannot use, in the mean: FGD's measure
     /// F. What asks need in memory is left out there, and here.
-    pub fn fragmentation(&self, node: &Node) -> i64 {
-        let mut free = node.free.clone();
-        free.sort_unstable();
+    pub fn fragmentation(&self, node: State<'_>) -> i64 {
+        let sizes = &self.uses[usize::from(node.class)].sizes;
+        match node.free {
+            Free::Parts(parts) => {
+                let mut free: SmallVec<[u16; 8]> = parts.into();
+                free.sort_unstable();
+                self.unused(sizes, &free, node.cpu_milli)
+            }
+            // No share is larger than a GPU.
+            Free::Whole(count) => {
+                let total = i64::from(count) * i64::from(WHOLE);
+                let fitting = sizes.iter().filter(|size| size.gpus <= count);
+                let weight: i64 = fitting.map(|size| size.weight(node.cpu_milli)).sum();
+                (self.total - weight) * total
+            }
+        }
+    }
+
+    /// The same for GPUs with so much free each, ascending.
+    fn unused(&self, sizes: &[Size], free: &[u16], cpu_milli: u64) -> i64 {
         let total: i64 = free.iter().map(|&free| i64::from(free)).sum();
         let mut useful = 0;
         let (mut below, mut sum_below) = (0, 0); // GPUs with less left than the size
-        for size in &self.uses[usize::from(node.class)].sizes {
+        for size in sizes {
             while below < free.len() && free[below] < size.milli {
                 sum_below += i64::from(free[below]);
                 below += 1;
             }
-            if free.len() - below < usize::try_from(size.gpus).expect("32 bits fit an address") {
-                continue;
-            }
-            let fitting = size.weights.partition_point(|(cpu, _)| *cpu <= node.cpu_milli);
-            if let Some((_, weight)) = fitting.checked_sub(1).map(|at| size.weights[at]) {
-                useful += weight * (total - sum_below);
+            if free.len() - below >= usize::try_from(size.gpus).expect("32 bits fit an address") {
+                useful += size.weight(cpu_milli) * (total - sum_below);
             }
         }
         self.total * total - useful

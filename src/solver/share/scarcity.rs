@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Ask, Capacity, Demand, Node};
+use super::{Ask, Capacity, Demand, Prices, State};
 
 /// Steps of u.
 const STEPS: i64 = 4;
@@ -32,7 +32,7 @@ pub(super) struct Group {
 
 impl Group {
     /// How many of its asks the node can still take.
-    fn slots(&self, node: &Node, whole: u64) -> u64 {
+    fn slots(&self, node: State<'_>, whole: u64) -> u64 {
         if !self.classes[usize::from(node.class)] {
             return 0;
         }
@@ -83,7 +83,9 @@ pub struct Scarcity {
 }
 
 impl Scarcity {
-    pub(super) fn new<'a>(groups: &[Group], nodes: impl IntoIterator<Item = &'a Node>) -> Self {
+    /// From the nodes of a cluster as they are.
+    pub fn new<'a>(prices: &Prices, nodes: impl IntoIterator<Item = State<'a>>) -> Self {
+        let groups = prices.groups.as_slice();
         let mut scarcity = Self { supplies: vec![0; groups.len()], free_milli: 0, steps: Vec::new() };
         for node in nodes {
             scarcity.add(groups, node);
@@ -92,7 +94,7 @@ impl Scarcity {
         scarcity
     }
 
-    pub(super) fn add(&mut self, groups: &[Group], node: &Node) {
+    pub(super) fn add(&mut self, groups: &[Group], node: State<'_>) {
         let whole = node.whole_gpus();
         self.free_milli += node.free_milli();
         for (supply, group) in self.supplies.iter_mut().zip(groups) {
@@ -100,7 +102,7 @@ impl Scarcity {
         }
     }
 
-    pub(super) fn remove(&mut self, groups: &[Group], node: &Node) {
+    pub(super) fn remove(&mut self, groups: &[Group], node: State<'_>) {
         let whole = node.whole_gpus();
         self.free_milli -= node.free_milli();
         for (supply, group) in self.supplies.iter_mut().zip(groups) {
@@ -124,7 +126,7 @@ impl Scarcity {
     }
 
     /// Worth of the node's room for groups, in billionths of a GPU.
-    pub(super) fn worth(&self, groups: &[Group], node: &Node) -> i64 {
+    pub(super) fn worth(&self, groups: &[Group], node: State<'_>) -> i64 {
         if self.steps.iter().all(|&step| step == 0) {
             return 0;
         }
