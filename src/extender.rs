@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{Cluster, Node, NodeIndex, Pod, Policy};
+use crate::model::{Cluster, Hold, Node, NodeIndex, Pod, Policy, Row};
 use crate::preempt::victims;
-use crate::solver::{Cost, Query, Refusal, Scores, evaluate, helped_by_eviction, levels, place};
+use crate::solver::{
+    Cost, Query, Refusal, Scores, evaluate, fits, helped_by_eviction, lacking, levels, place,
+};
 use crate::wire::extender::{
     ExtenderArgs, MetaPod, MetaVictims, Nodes, PreemptionArgs, PreemptionResult, Reason, Verdict,
-    filter_result, host_priorities,
+    filter_error, filter_result, host_priorities,
 };
-use crate::wire::{self, Dialect};
+use crate::wire::{self, Dialect, NodeObject, Texts, node_facts};
 
 /// Pods for which room is being made by eviction, by node: until they stand there, pods of lower priority
 /// find no room in it.
@@ -29,6 +31,8 @@ pub struct Context<'a> {
     pub dialect: &'a Dialect,
     /// Rooms that are being made.
     pub claims: &'a Claims,
+    /// Places that are kept for pods that move; in the snapshot each has its stand-in.
+    pub holds: &'a [Hold],
     /// Whether Tangram itself evicts for MIG devices. kube-scheduler sees no victims for those, and says so in
     /// an error where it is led to look for them.
     pub evicts: bool,
@@ -39,6 +43,25 @@ pub struct Context<'a> {
 /// Also gives back the pod, where it could be read. A pod that makes no sense is refused by every node with
 /// the same words. Each node is answered once, however often it is asked about.
 pub fn filter(context: Context<'_>, args: &ExtenderArgs<'_>) -> (Vec<u8>, Option<Pod>) {
+    let filtered = filtered(context, args);
+    (filtered.body, filtered.pod)
+}
+
+/// An answer to filter, and what there is to say of it.
+#[derive(Debug)]
+pub struct Filtered {
+    /// The answer.
+    pub body: Vec<u8>,
+    /// The pod, where it could be read.
+    pub pod: Option<Pod>,
+    /// Nodes that fit.
+    pub fitting: usize,
+    /// The different refusals, each with the number of nodes that refuse so.
+    pub refusals: Vec<(Refusal, usize)>,
+}
+
+/// The same as [`filter`], with what there is to say of the answer.
+pub fn filtered(context: Context<'_>, args: &ExtenderArgs<'_>) -> Filtered {
     let mut reasons = Reasons::default();
     let positions = distinct(context.cluster, &args.nodes);
     let pod = match wire::pod(&args.pod, context.dialect) {
@@ -47,10 +70,10 @@ pub fn filter(context: Context<'_>, args: &ExtenderArgs<'_>) -> (Vec<u8>, Option
             let reason = reasons.index(Refusal::Invalid(error.to_string().into()), true);
             let verdicts: Vec<Verdict> =
                 positions.iter().map(|&(position, _)| Verdict { position, reason: Some(reason) }).collect();
-            return (filter_result(&args.nodes, &verdicts, &reasons.texts()), None);
+            return reasons.answer(args, None, &verdicts);
         }
     };
-    let query = Query::new(context.cluster, context.scores, &pod.request, context.policy);
+    let query = Query::new(context.cluster, context.scores, &pod, context.policy);
     let mut verdicts = Vec::with_capacity(positions.len());
     for (position, index) in positions {
         let refusal = match index {
@@ -60,30 +83,89 @@ pub fn filter(context: Context<'_>, args: &ExtenderArgs<'_>) -> (Vec<u8>, Option
         let reason = refusal.map(|(refusal, is_final)| reasons.index(refusal, is_final));
         verdicts.push(Verdict { position, reason });
     }
-    (filter_result(&args.nodes, &verdicts, &reasons.texts()), Some(pod))
+    reasons.answer(args, Some(pod), &verdicts)
+}
+
+/// Answers filter for a simulation: nodes that are given as objects are as the objects say, with the pods that stand on
+/// them here. One that the cluster does not have is empty, and its GPUs need no agent: an autoscaler's template.
+pub fn simulate(context: Context<'_>, args: &ExtenderArgs<'_>) -> Vec<u8> {
+    let Nodes::Objects(items) = &args.nodes else { return filter(context, args).0 };
+    let mut cluster = context.cluster.clone();
+    let mut texts = Texts::default();
+    for item in items {
+        let known = cluster.get(&item.name).cloned();
+        let dialect =
+            Dialect { is_live: known.is_some() && context.dialect.is_live, ..context.dialect.clone() };
+        let object = serde_json::from_str::<NodeObject>(item.json.get()).map_err(|error| error.to_string());
+        let read = |object| node_facts(&object, &dialect, &mut texts).map_err(|error| error.to_string());
+        let mut facts = match object.and_then(read) {
+            Ok(facts) => facts,
+            Err(error) => return filter_error(&format!("node {}: {error}", item.name)),
+        };
+        facts.revision = 0; // as the model keeps it
+        let node = match known {
+            Some(node) if *node.facts == facts => continue,
+            Some(node) => {
+                Node::new(facts.into(), node.report.clone(), node.pods.clone()).with_agent(node.is_silent)
+            }
+            None => Node::new(facts.into(), None, Vec::new()),
+        };
+        cluster.put(node.into());
+    }
+    filter(Context { cluster: &cluster, ..context }, args).0
 }
 
 /// Why a node refuses, and whether evicting pods of lower priority could change that.
 fn refusal(context: Context<'_>, index: NodeIndex, query: &Query<'_>, pod: &Pod) -> Option<(Refusal, bool)> {
     let cluster = context.cluster;
     let row = cluster.row(index);
-    let refusal = cost(context, index, query, pod).err()?;
+    let refusal = room(context, index, query, pod).err()?;
     let is_final = refusal.is_final()
         || (context.evicts && refusal.is_of_mig())
-        || row.priority_min >= pod.priority
+        || row.traits.priority_min >= pod.priority
         || !helped_by_eviction(cluster, index, query, pod.priority);
     Some((refusal, is_final))
 }
 
-/// What a pod costs on a node, beside those for which room is being made there.
+/// Whether a node has room for a pod, beside those that room is being made or kept for there.
+fn room(context: Context<'_>, index: NodeIndex, query: &Query<'_>, pod: &Pod) -> Result<(), Refusal> {
+    beside(context, index, query, pod, fits)
+}
+
+/// What a pod costs on a node, beside the same.
 fn cost(context: Context<'_>, index: NodeIndex, query: &Query<'_>, pod: &Pod) -> Result<Cost, Refusal> {
+    beside(context, index, query, pod, evaluate)
+}
+
+fn beside<T>(
+    context: Context<'_>,
+    index: NodeIndex,
+    query: &Query<'_>,
+    pod: &Pod,
+    look: impl Fn(Row<'_>, &Query<'_>) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
     let cluster = context.cluster;
-    let cost = evaluate(cluster.row(index), query)?;
-    if context.claims.is_empty() {
-        return Ok(cost);
+    if !context.holds.is_empty() {
+        let node = cluster.node(index);
+        if let Some(hold) = context.holds.iter().find(|hold| hold.is_for(pod)) {
+            // A place is kept for it here, or it goes nowhere.
+            if node.facts.name != hold.node {
+                return Err(Refusal::HeldElsewhere);
+            }
+            return look(cluster.columns(&hold.off(node)).row(), query);
+        }
+        // kube-scheduler knows nothing of stand-ins.
+        let is_near = context.holds.iter().any(|hold| hold.node == node.facts.name);
+        if is_near && lacking(&pod.demand, node).is_some() {
+            return Err(Refusal::Held);
+        }
     }
-    let Some(with_claims) = with_claims(context, index, pod) else { return Ok(cost) };
-    evaluate(cluster.columns(&with_claims).row(), query).map_err(|_| Refusal::Claimed)
+    let alone = look(cluster.row(index), query)?;
+    if context.claims.is_empty() {
+        return Ok(alone);
+    }
+    let Some(with_claims) = with_claims(context, index, pod) else { return Ok(alone) };
+    look(cluster.columns(&with_claims).row(), query).map_err(|_| Refusal::Claimed)
 }
 
 /// The node with the pods of at least this priority that room is being made for, as far as there is any yet.
@@ -94,7 +176,7 @@ fn with_claims(context: Context<'_>, index: NodeIndex, pod: &Pod) -> Option<Node
     for claimant in
         claims.iter().filter(|claimant| claimant.key != pod.key && claimant.priority >= pod.priority)
     {
-        let query = Query::new(context.cluster, context.scores, &claimant.request, context.policy);
+        let query = Query::new(context.cluster, context.scores, claimant, context.policy);
         if let Ok(placement) = place(context.cluster, &with, &claimant.request, &query) {
             with = with.with(&Arc::new(claimant.bound_to(node.facts.name.clone(), placement)));
         }
@@ -108,7 +190,7 @@ pub fn prioritize(context: Context<'_>, args: &ExtenderArgs<'_>) -> Vec<u8> {
     let Ok(pod) = wire::pod(&args.pod, context.dialect) else {
         return host_priorities(&args.nodes, positions.into_iter().map(|(position, _)| (position, 0)));
     };
-    let query = Query::new(context.cluster, context.scores, &pod.request, context.policy);
+    let query = Query::new(context.cluster, context.scores, &pod, context.policy);
     let mut fitting = Vec::with_capacity(positions.len());
     let mut costs: Vec<Cost> = Vec::with_capacity(positions.len());
     let mut others = Vec::new();
@@ -176,6 +258,17 @@ impl Reasons {
             self.0.push(reason);
             self.0.len() - 1
         })
+    }
+
+    fn answer(self, args: &ExtenderArgs<'_>, pod: Option<Pod>, verdicts: &[Verdict]) -> Filtered {
+        let body = filter_result(&args.nodes, verdicts, &self.texts());
+        let mut refusals: Vec<(Refusal, usize)> =
+            self.0.into_iter().map(|(refusal, _)| (refusal, 0)).collect();
+        for reason in verdicts.iter().filter_map(|verdict| verdict.reason) {
+            refusals[reason].1 += 1;
+        }
+        let refused: usize = refusals.iter().map(|(_, nodes)| nodes).sum();
+        Filtered { body, pod, fitting: verdicts.len() - refused, refusals }
     }
 
     fn texts(&self) -> Vec<Reason> {

@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::debug;
 
 use crate::cache::{Cache, Effect, Event, Outcome};
-use crate::model::{Cluster, Pod};
+use crate::model::{Cluster, Hold, Pod};
 use crate::solver::Scores;
 
 /// Events that may wait; at 100,000 applied a second a full queue is a tenth of a second of work.
@@ -32,8 +32,10 @@ const REPRICE: Duration = Duration::from_secs(1);
 pub struct Snapshot {
     /// Grows with every published change.
     pub generation: u64,
-    /// The nodes.
+    /// The nodes, with a stand-in at each place that is kept for a pod that moves.
     pub cluster: Cluster,
+    /// Those places.
+    pub holds: Arc<[Hold]>,
     /// The prices: the same cluster and the same prices always give the same answer.
     pub scores: Arc<Scores>,
 }
@@ -130,20 +132,21 @@ impl Model {
 }
 
 fn snapshot_of(cache: &Cache, generation: u64) -> Snapshot {
-    Snapshot { generation, cluster: cache.cluster().clone(), scores: cache.scores().clone() }
+    let (cluster, holds) = cache.held();
+    Snapshot { generation, cluster, holds, scores: cache.scores().clone() }
 }
 
-/// Keeps the prices with what is learnt of the demand: whenever it has drifted, new ones are made beside
+/// Keeps the prices with what is learnt of the demand, and with what there is: whenever they have drifted, new ones are made beside
 /// everything else.
 pub async fn reprice(model: Model) -> Result<(), Stopped> {
     let mut look = interval(REPRICE);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         look.tick().await;
-        let Some(demand) = model.inspect(Cache::drifted).await? else { continue };
-        let made = tokio::task::spawn_blocking(move || Scores::new(demand)).await;
+        let Some((demand, supply)) = model.inspect(Cache::drifted).await? else { continue };
+        let made = tokio::task::spawn_blocking(move || Scores::with_supply(demand, supply)).await;
         let scores = Arc::new(made.map_err(|_| Stopped)?);
-        debug!("The demand has drifted: new prices.");
+        debug!("Demand or supply have drifted: new prices.");
         model.apply(Event::Repriced(scores)).await?;
     }
 }

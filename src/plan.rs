@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{Cluster, NodeIndex, Placement, Pod, PodKey, Policy};
-use crate::solver::{Cost, Query, Refusal, Scores, best, evaluate, intree_refusal, place, verify};
+use crate::solver::{Cost, Query, Refusal, Scores, best, fits, intree_refusal, place, verify};
 
 /// What became of one pod of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +54,11 @@ impl Refusers {
 impl From<Vec<Arc<str>>> for Refusers {
     fn from(mut names: Vec<Arc<str>>) -> Self {
         let count = names.len();
+        if count > Self::NAMED_MAX {
+            names.select_nth_unstable(Self::NAMED_MAX - 1); // of thousands only the first are sorted
+            names.truncate(Self::NAMED_MAX);
+        }
         names.sort();
-        names.truncate(Self::NAMED_MAX);
         names.shrink_to_fit();
         Self { count, first: names }
     }
@@ -70,33 +73,47 @@ pub fn plan(
     policy: Policy,
     pods: impl IntoIterator<Item = Arc<Pod>>,
 ) -> (Vec<Planned>, Cluster) {
-    let mut planned = Vec::new();
+    let mut planned: Vec<Planned> = Vec::new();
     for (number, pod) in pods.into_iter().enumerate() {
-        let outcome = choose(&cluster, scores, policy, &pod).map(|(index, place)| {
-            let node = cluster.node(index).with(&Arc::new(guest(&pod, &place, number)));
-            cluster.put(Arc::new(node));
-            place
-        });
+        // Nothing was placed since: replicas of what was just refused are refused alike.
+        let same = planned.last().filter(|last| last.outcome.is_err() && is_alike(&last.pod, &pod));
+        let outcome = match same {
+            Some(last) => last.outcome.clone(),
+            None => choose(&cluster, scores, policy, &pod).map(|(index, place)| {
+                let node = cluster.node(index).with(&Arc::new(guest(&pod, &place, number)));
+                cluster.put(Arc::new(node));
+                place
+            }),
+        };
         planned.push(Planned { pod, outcome });
     }
     (planned, cluster)
 }
 
+/// Whether two pods find the same places: replicas of one workload do.
+pub fn is_alike(a: &Pod, b: &Pod) -> bool {
+    a.request == b.request && a.demand == b.demand && a.node == b.node
+}
+
 /// A planned pod on its node, under a name that no pod can have: one of the same name that runs already, or
 /// is planned twice, is another pod.
-fn guest(pod: &Pod, place: &Place, number: usize) -> Pod {
+pub(crate) fn guest(pod: &Pod, place: &Place, number: usize) -> Pod {
     let name = format!("{} (planned {number})", pod.key.name).into();
     let key = PodKey { namespace: pod.key.namespace.clone(), name };
     Pod { key, ..pod.bound_to(place.node.clone(), place.placement.clone()) }
 }
 
-fn choose(
+/// The best node for a pod and the exact places there, checked; or why there is none.
+///
+/// # Errors
+/// Why no node has a place, counted.
+pub fn choose(
     cluster: &Cluster,
     scores: &Scores,
     policy: Policy,
     pod: &Pod,
 ) -> Result<(NodeIndex, Place), NoPlace> {
-    let query = Query::new(cluster, scores, &pod.request, policy);
+    let query = Query::new(cluster, scores, pod, policy);
     let Some((cost, index)) = best(cluster, pod, &query) else { return Err(no_place(cluster, pod, &query)) };
     let node = cluster.node(index);
     let name = &node.facts.name;
@@ -122,7 +139,7 @@ pub fn no_place(cluster: &Cluster, pod: &Pod, query: &Query<'_>) -> NoPlace {
             Some(Refusal::InTree(why))
         } else {
             left.push(index);
-            evaluate(cluster.row(index), query).err()
+            fits(cluster.row(index), query).err()
         };
         if let Some(refusal) = refusal {
             refusals.entry(refusal).or_default().push(node.facts.name.clone());

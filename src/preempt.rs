@@ -23,7 +23,7 @@ pub fn victims(
     chosen: &[Arc<str>],
 ) -> Option<Vec<Arc<str>>> {
     let node = cluster.node(index);
-    let query = Query::new(cluster, scores, &pod.request, policy);
+    let query = Query::new(cluster, scores, pod, policy);
     let fits_without = |victims: &[Arc<Pod>]| {
         let left = node.without(|other| victims.iter().any(|victim| victim.key == other.key));
         let placement = place(cluster, &left, &pod.request, &query);
@@ -87,7 +87,7 @@ pub fn eviction(
     if pod.request.slices.is_empty() {
         return None;
     }
-    let query = Query::new(cluster, scores, &pod.request, policy);
+    let query = Query::new(cluster, scores, pod, policy);
     let fits = |node: &Node| {
         let placement = place(cluster, node, &pod.request, &query);
         placement.is_ok_and(|placement| verify(node, &pod.request, &placement).is_ok())
@@ -96,7 +96,7 @@ pub fn eviction(
     let mut best: Option<((usize, i32, i64), Eviction)> = None;
     for index in cluster.indices() {
         let (node, row) = (cluster.node(index), cluster.row(index));
-        let is_ours = row.priority_min < pod.priority
+        let is_ours = row.traits.priority_min < pod.priority
             && evaluate(row, &query).is_err()
             && intree_refusal(pod, node).is_none();
         if !is_ours {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use super::effect::Effect;
 use super::event::{Event, Outcome, ResetKind};
 use super::live::{Live, Options};
-use crate::model::{Cluster, Demand, GpuReport, Node, NodeFacts, Pod, PodKey, Policy};
+use crate::model::{Cluster, Demand, GpuReport, Hold, Node, NodeFacts, Pod, PodKey, Policy, with_holds};
+use crate::solver::market::Supply;
 use crate::solver::{Demand as Mix, Learner, Scores};
 
 /// Half-life of a request in what is learnt of the demand, unless configured: a day has its own rhythm.
 const HALF_LIFE_S: f64 = 86_400.0;
 
-/// How far the demand may be from the one that the prices are for: they change little for less.
+/// How far demand and supply may be from those that the prices are for: they change little for less.
 const DRIFT: f64 = 0.05;
 
 /// The cluster model with everything it is derived from. One task owns it.
@@ -27,6 +28,7 @@ pub struct Cache {
     pub(super) policy: Policy,
     pub(super) pods_max: usize,
     is_embedded: bool,
+    pub(super) holds: Vec<Hold>,   // places that are kept for pods that move
     pub(super) live: Option<Live>, // where binds are written to an API server
 }
 
@@ -43,6 +45,7 @@ impl Cache {
             policy,
             pods_max,
             is_embedded: false,
+            holds: Vec::new(),
             live: None,
         }
     }
@@ -72,10 +75,13 @@ impl Cache {
         &self.scores
     }
 
-    /// What the cluster is asked for, as far as it is learnt, where the prices are for something else.
-    pub fn drifted(&self) -> Option<Mix> {
-        let demand = self.learner.demand();
-        (self.scores.demand().distance(&demand) > DRIFT).then_some(demand)
+    /// What the cluster is asked for, as far as it is learnt, and what it has, where the prices are for something
+    /// else.
+    pub fn drifted(&self) -> Option<(Mix, Supply)> {
+        let (demand, supply) = (self.learner.demand(), Supply::of(&self.cluster));
+        let scores = &self.scores;
+        let apart = scores.demand().distance(&demand).max(scores.markets().supply().distance(&supply));
+        (apart > DRIFT).then_some((demand, supply))
     }
 
     /// The cluster as it is now; a clone is a snapshot.
@@ -83,9 +89,19 @@ impl Cache {
         &self.cluster
     }
 
+    /// The cluster as others find it, with a stand-in at each place that is kept and not taken; and those places.
+    pub fn held(&self) -> (Cluster, Arc<[Hold]>) {
+        with_holds(&self.cluster, &self.holds)
+    }
+
     /// The pods that are known, by key.
     pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
         self.pods.values()
+    }
+
+    /// The pod of that key.
+    pub fn pod(&self, key: &PodKey) -> Option<&Arc<Pod>> {
+        self.pods.get(key)
     }
 
     /// Applies one event.
@@ -106,6 +122,11 @@ impl Cache {
             Event::Unlead => self.unlead(),
             Event::Answered(answer) => self.answered(answer),
             Event::Tick(now_ms) => self.tick(now_ms),
+            Event::Hold(holds) => {
+                let is_same = self.holds == holds;
+                self.holds = holds;
+                !is_same
+            }
             Event::Repriced(scores) => {
                 !Arc::ptr_eq(&std::mem::replace(&mut self.scores, scores.clone()), &scores)
             }
@@ -165,13 +186,30 @@ impl Cache {
         true
     }
 
-    pub(super) fn pod_applied(&mut self, mut pod: Arc<Pod>) -> bool {
+    pub(super) fn pod_applied(&mut self, pod: Arc<Pod>) -> bool {
         if self.is_overtaken(&pod) {
             return false;
         }
-        if self.pods.get(&pod.key).is_none_or(|known| known.uid != pod.uid) {
-            self.learner.observe(&pod.request, pod.created_s);
+        self.learn(&pod);
+        self.take_pod(pod)
+    }
+
+    /// Counts what a pod asks for: once, and where it asks for no device only on a node that has some.
+    fn learn(&mut self, pod: &Pod) {
+        let known = self.pods.get(&pod.key).filter(|known| known.uid == pod.uid);
+        let is_new = if pod.request.is_empty() {
+            let node = pod.node.as_ref().and_then(|name| self.cluster.get(name));
+            let is_beside = node.is_some_and(|node| !node.facts.pools.is_empty());
+            is_beside && known.is_none_or(|known| known.node.is_none())
+        } else {
+            known.is_none()
+        };
+        if is_new {
+            self.learner.observe(pod);
         }
+    }
+
+    fn take_pod(&mut self, mut pod: Arc<Pod>) -> bool {
         if let Some(known) = self.pods.get(&pod.key).cloned() {
             if self.live.is_some() && known.uid != pod.uid {
                 // The name is given again only when its first bearer is gone.
@@ -227,14 +265,17 @@ impl Cache {
             let is_first = self.pods.get(&pod.key).is_none_or(|known| known.uid != pod.uid);
             return is_first && !is_listed && self.pod_applied(pod);
         }
-        // kube-scheduler's own filters have been asked: binding needs none of what they read.
-        pending.demand = Demand { resources: pending.demand.resources, ..Demand::default() };
         match self.pods.get(&pod.key) {
             // Bound is bound: one of the same name that is created again has to wait for its deletion.
-            Some(known) if known.node.is_some() => false,
-            None if self.pods.len() >= self.pods_max => false,
-            _ => self.pod_applied(pod),
+            Some(known) if known.node.is_some() => return false,
+            None if self.pods.len() >= self.pods_max => return false,
+            _ => {}
         }
+        self.learn(&pod);
+        // kube-scheduler's own filters have been asked: binding needs none of what they read.
+        let pending = Arc::make_mut(&mut pod);
+        pending.demand = Demand { resources: pending.demand.resources, ..Demand::default() };
+        self.take_pod(pod)
     }
 
     pub(super) fn pod_deleted(&mut self, key: &PodKey) -> bool {

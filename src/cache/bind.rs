@@ -15,14 +15,15 @@
 //! was read unbound in a version newer than the one that the Binding demands. Time alone decides nothing once
 //! a Binding may have been sent.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::apply::Cache;
 use super::effect::{Effect, Fence, Found, Written};
 use super::event::{BindError, Outcome};
 use super::live::Retry;
-use crate::model::{Device, GpuReport, InstanceReport, Placement, Pod, PodKey, Unsettled};
-use crate::solver::{Query, place, verify};
+use crate::model::{Device, GpuReport, Hold, InstanceReport, Node, Placement, Pod, PodKey, Unsettled};
+use crate::solver::{Query, Refusal, place, verify};
 
 /// Bindings of one pod that may meet a conflict before the bind is given up: each had a newer version.
 const TRIES_MAX: u32 = 8;
@@ -118,13 +119,42 @@ impl Cache {
         let Some(target) = self.cluster.get(name) else {
             return Err(Outcome::NotBound(BindError::UnknownNode { node }));
         };
-        let query = Query::new(&self.cluster, &self.scores, &known.request, self.policy);
-        let placement = place(&self.cluster, target, &known.request, &query).map_err(|refusal| {
+        let refused = |refusal| {
             Outcome::NotBound(BindError::DoesNotFit { pod: pod.clone(), node: node.clone(), refusal })
-        })?;
-        verify(target, &known.request, &placement)
+        };
+        let (target, own) = self.around(target, known).map_err(refused)?;
+        let query = Query::new(&self.cluster, &self.scores, known, self.policy);
+        let placement = match own {
+            Some(own) => own.clone(),
+            None => place(&self.cluster, &target, &known.request, &query).map_err(refused)?,
+        };
+        verify(&target, &known.request, &placement)
             .map_err(|violation| Outcome::NotBound(BindError::FailedCheck { pod, node, violation }))?;
         Ok((known.clone(), placement))
+    }
+
+    /// A node as a pod finds it between the places that are kept for others, and the one that is kept for it, as long
+    /// as it is free.
+    fn around<'n>(
+        &'n self,
+        node: &'n Arc<Node>,
+        pod: &Pod,
+    ) -> Result<(Cow<'n, Node>, Option<&'n Placement>), Refusal> {
+        let mut around = Cow::Borrowed(&**node);
+        let mut own = None;
+        let is_open =
+            |hold: &&Hold| self.cluster.get(&hold.node).is_some_and(|node| hold.taken_by(node).is_none());
+        for hold in self.holds.iter().filter(is_open) {
+            let is_here = hold.node == node.facts.name;
+            match hold.is_for(pod) {
+                true if !is_here => return Err(Refusal::HeldElsewhere),
+                true => own = Some(&hold.placement),
+                false if is_here => around = Cow::Owned(hold.on(&around)),
+                false => {}
+            }
+        }
+        let own = own.filter(|placement| verify(&around, &pod.request, placement).is_ok());
+        Ok((around, own))
     }
 
     /// Writes the Bindings of pods on a node whose GPU instances are there now.
@@ -162,6 +192,7 @@ impl Cache {
             revision,
             node: bind.node.clone(),
             placement: bind.placement.clone(),
+            nominated: bind.pod.nominated().cloned(),
         });
     }
 

@@ -24,6 +24,8 @@ pub enum Effect {
         node: Arc<str>,
         /// Where its GPU instances are.
         placement: Placement,
+        /// The node that was nominated for it.
+        nominated: Option<Arc<str>>,
     },
     /// Read a pod whose Binding has no clear outcome. With a fence: write it as the pod's fence annotation, so
     /// that no Binding sent before can succeed afterwards, and take the answer for the reading.

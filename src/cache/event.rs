@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::model::{GpuReport, NodeFacts, Placement, Pod, PodKey};
+use crate::model::{GpuReport, Hold, NodeFacts, Placement, Pod, PodKey};
 use crate::solver::{Refusal, Scores, Violation};
 
 use super::agents::Renewal;
@@ -58,6 +58,8 @@ pub enum Event {
     Answered(Answer),
     /// Prices for what was learnt of the demand.
     Repriced(Arc<Scores>),
+    /// These places are kept for pods that move, and no others.
+    Hold(Vec<Hold>),
     /// The time now, in milliseconds since any moment that stays the same. Everything that waits for a time
     /// waits for this event.
     Tick(u64),

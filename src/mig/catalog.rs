@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use super::room::Room;
 use super::{Geometry, LayoutId, Layouts, MODELS, ModelRow, PlacementId, ProfileId, ProfileName, StateId};
 
 /// Index of a GPU model in the [`Catalog`].
@@ -30,6 +31,7 @@ struct Model {
     row: &'static ModelRow,
     geometry: Geometry,
     layouts: Arc<Layouts>,
+    room: Room,
     first: u16,
 }
 
@@ -69,7 +71,8 @@ impl Catalog {
             let layouts =
                 alike.map_or_else(|| Arc::new(Layouts::new(&geometry)), |model| model.layouts.clone());
             catalog.owners.extend((0..layouts.count()).map(|_| id));
-            catalog.models.push(Model { row, geometry, layouts, first });
+            let room = Room::new(&geometry);
+            catalog.models.push(Model { row, geometry, layouts, room, first });
         }
         catalog
     }
@@ -134,6 +137,13 @@ impl Catalog {
     pub fn state(&self, occupancy: Occupancy) -> Option<(ModelId, StateId)> {
         let (model, layout) = self.layout(occupancy)?;
         Some((model, self.layouts(model).state(layout)))
+    }
+
+    /// How many instances of `profile` alone a GPU still takes, at its legal starts and within its engines; none
+    /// on a closed GPU.
+    pub fn room(&self, occupancy: Occupancy, profile: ProfileId) -> u8 {
+        let state = self.state(occupancy);
+        state.map_or(0, |(model, state)| self.models[usize::from(model.0)].room.most(state, profile))
     }
 
     /// The occupancy after a placement, or `None` where it is illegal.

@@ -10,6 +10,7 @@
 //! profile  names: 1g.10gb+me as nvidia-smi prints it, mig-1g.10gb.me as a resource name
 //! geometry one model compiled: every reachable state, and where each placement leads
 //! layouts  the same for layouts
+//! room     how many more of a profile fit
 //! catalog  all models: product label -> model, profile name -> rows, one flat index of occupancies
 //! ```
 //!
@@ -24,6 +25,7 @@ mod layouts;
 #[expect(clippy::unreadable_literal, reason = "numbers as the sources print them")]
 mod models;
 mod profile;
+mod room;
 
 pub use catalog::{Catalog, ModelId, Occupancy};
 pub use geometry::{Geometry, Placement, PlacementId, Profile, ProfileId, StateId};

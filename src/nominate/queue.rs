@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{Cluster, Placement, Pod, PodKey, Policy};
+use crate::model::{Cluster, Hold, Placement, Pod, PodKey, Policy};
 use crate::plan::no_place;
 use crate::solver::{Query, Refusal, Scores};
 
@@ -79,6 +79,7 @@ pub struct Advice {
 pub struct Nominator {
     pub(super) scores: Arc<Scores>,
     pub(super) policy: Policy,
+    pub(super) holds: Arc<[Hold]>,
     pub(super) base: Cluster,
     pub(super) held: Cluster, // base with the guests
     pub(super) entries: BTreeMap<Rank, Entry>,
@@ -95,6 +96,7 @@ impl Nominator {
         Self {
             scores,
             policy,
+            holds: Arc::default(),
             base: Cluster::default(),
             held: Cluster::default(),
             entries: BTreeMap::new(),
@@ -109,6 +111,25 @@ impl Nominator {
     /// Prices that hold from now on.
     pub fn reprice(&mut self, scores: &Arc<Scores>) {
         self.scores = scores.clone();
+    }
+
+    /// Places that are kept for pods that move, with their stand-ins in every cluster that follows: a pod that one is
+    /// for goes there and nowhere else.
+    pub fn hold(&mut self, holds: &Arc<[Hold]>) {
+        if self.holds == *holds {
+            return;
+        }
+        let before = std::mem::replace(&mut self.holds, holds.clone());
+        let is_meant = |pod: &Pod| before.iter().chain(holds.iter()).any(|hold| hold.is_for(pod));
+        let meant = self.entries.iter().filter(|(_, entry)| is_meant(&entry.pod));
+        for rank in meant.map(|(rank, _)| *rank).collect::<Vec<_>>() {
+            self.stand(rank, Stand::New);
+        }
+    }
+
+    /// The place that is kept for a pod.
+    pub fn held_for(&self, pod: &Pod) -> Option<&Hold> {
+        self.holds.iter().find(|hold| hold.is_for(pod))
     }
 
     /// Number of pods that wait.
@@ -284,7 +305,7 @@ impl Nominator {
 
     /// Why no node has room for a pod, in one sentence that stays the same while the reasons do.
     pub fn why(&self, pod: &Pod) -> String {
-        let query = Query::new(&self.base, &self.scores, &pod.request, self.policy);
+        let query = Query::new(&self.base, &self.scores, pod, self.policy);
         let reasons: Vec<Refusal> = no_place(&self.base, pod, &query).refusals.into_keys().collect();
         // What says the least about this pod comes last, and only when nothing else is to be said.
         let is_beside = |refusal: &&Refusal| refusal.is_final() || matches!(refusal, Refusal::InTree(_));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::queue::{Advice, Nominator, Rank, Stand};
 use crate::model::{Cluster, Node, NodeIndex, Placement, Pod};
-use crate::solver::{Cost, Query, best, best_of, intree_refusal, place, verify};
+use crate::solver::{Cost, Query, best, best_of, evaluate, intree_refusal, place, verify};
 
 impl Nominator {
     /// Brings nominations up to date with a snapshot, choosing for at most `most` pods; says what pods'
@@ -71,7 +71,10 @@ impl Nominator {
                 continue; // bound here, as it should be: that it waits no more is on its way
             }
             match self.fit(&node, &pod) {
-                Some((_, placement)) => {
+                Some(placement) => {
+                    if let Some(hold) = self.held_for(&pod) {
+                        node = Arc::new(hold.off(&node));
+                    }
                     node = Arc::new(node.with(&Arc::new(pod.bound_to(name.clone(), placement.clone()))));
                     if is_claim {
                         self.claimed(rank, name, placement);
@@ -87,26 +90,42 @@ impl Nominator {
     }
 
     /// Where a pod goes on a node, if it fits by every filter that is modelled.
-    fn fit(&self, node: &Node, pod: &Pod) -> Option<(Cost, Placement)> {
+    fn fit(&self, node: &Node, pod: &Pod) -> Option<Placement> {
         if node.pod(&pod.key).is_some() {
             return None; // bound already; that it waits no more is on its way
+        }
+        let bare = self.held_for(pod).map(|hold| (hold, hold.off(node)));
+        if let Some((hold, bare)) = &bare {
+            let is_free = hold.node == node.facts.name
+                && intree_refusal(pod, bare).is_none()
+                && verify(bare, &pod.request, &hold.placement).is_ok();
+            return is_free.then(|| hold.placement.clone());
         }
         if intree_refusal(pod, node).is_some() {
             return None;
         }
-        let query = Query::new(&self.held, &self.scores, &pod.request, self.policy);
-        let columns = self.held.columns(node);
-        let cost = crate::solver::evaluate(columns.row(), &query).ok()?;
+        let query = Query::new(&self.held, &self.scores, pod, self.policy);
         let placement = place(&self.held, node, &pod.request, &query).ok()?;
         verify(node, &pod.request, &placement).ok()?;
-        Some((cost, placement))
+        Some(placement)
     }
 
     /// Chooses a node for a pod: among all, or among those that have more room than when none had enough.
     fn choose(&mut self, rank: Rank, among: Option<&[NodeIndex]>) {
         let pod = self.entries[&rank].pod.clone();
+        if let Some(hold) = self.held_for(&pod).cloned() {
+            let found = self.held.get(&hold.node).and_then(|node| self.fit(node, &pod));
+            self.stand(
+                rank,
+                match found {
+                    Some(placement) => Stand::Guest { node: hold.node, placement },
+                    None => Stand::Nowhere,
+                },
+            );
+            return; // the node is made again, with this guest, in the next turn
+        }
         let scores = self.scores.clone();
-        let query = Query::new(&self.held, &scores, &pod.request, self.policy);
+        let query = Query::new(&self.held, &scores, &pod, self.policy);
         let found = match among {
             None => best(&self.held, &pod, &query),
             Some(nodes) => best_of(&self.held, nodes.iter().copied(), &pod, &query),
@@ -137,6 +156,8 @@ impl Nominator {
     fn displace(&mut self, rank: Rank, pod: &Arc<Pod>, among: Option<&[NodeIndex]>) -> Option<Arc<Node>> {
         let is_lower = |guest: &Rank| guest.priority() < rank.priority();
         let mut best: Option<(Cost, Arc<str>, Arc<Node>)> = None;
+        let scores = self.scores.clone();
+        let query = Query::new(&self.held, &scores, pod, self.policy);
         let is_meant = |name: &Arc<str>| {
             among.is_none_or(|nodes| self.held.index(name).is_some_and(|index| nodes.contains(&index)))
         };
@@ -151,7 +172,10 @@ impl Nominator {
                     node = node.with(&Arc::new(entry.pod.bound_to(name.clone(), placement.clone())));
                 }
             }
-            let Some((cost, _)) = self.fit(&node, pod) else { continue };
+            if self.fit(&node, pod).is_none() {
+                continue;
+            }
+            let Ok(cost) = evaluate(self.held.columns(&node).row(), &query) else { continue };
             if best.as_ref().is_none_or(|(least, first, _)| (cost, name) < (*least, first)) {
                 best = Some((cost, name.clone(), Arc::new(node)));
             }

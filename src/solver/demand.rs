@@ -1,46 +1,54 @@
 //! What a cluster is asked for: kinds of request with their weights.
 
-use std::collections::BTreeMap;
-
 use crate::mig::{Catalog, ModelId, ProfileId};
 use crate::model::Want;
 
-/// A mix of requests for GPU instances: kinds that are known, and for the rest the prior, every profile without
-/// attribute alike.
-#[derive(Debug, Clone, PartialEq)]
+use super::market::Kind;
+use super::mix::Mix;
+
+/// A mix of requests: of those for GPU instances, with every profile without attribute alike as prior, and of those
+/// for counted devices.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Demand {
-    kinds: BTreeMap<Want, f64>, // shares of all requests
-    prior: f64,                 // the share that is not known
+    slices: Mix<Want>,
+    counted: Mix<Kind>,
 }
 
 impl Demand {
     /// What is assumed until something is known.
     pub fn prior() -> Self {
-        Self { kinds: BTreeMap::new(), prior: 1.0 }
+        Self::default()
     }
 
-    /// A mix; weights are relative, and those that are not above zero count for nothing.
+    /// A mix of requests for GPU instances; weights are relative, and those that are not above zero count for nothing.
     pub fn new(kinds: impl IntoIterator<Item = (Want, f64)>) -> Self {
         Self::with_prior(kinds, 0.0)
     }
 
-    /// A mix beside a prior of this weight.
+    /// The same beside a prior of this weight.
     pub fn with_prior(kinds: impl IntoIterator<Item = (Want, f64)>, prior: f64) -> Self {
-        let mut sum: BTreeMap<Want, f64> = BTreeMap::new();
-        for (want, weight) in kinds.into_iter().filter(|(_, weight)| weight.is_finite() && *weight > 0.0) {
-            *sum.entry(want).or_default() += weight;
-        }
-        if sum.is_empty() {
-            return Self::prior();
-        }
-        let total: f64 = sum.values().sum::<f64>() + prior;
-        let kinds = sum.into_iter().map(|(want, weight)| (want, weight / total)).collect();
-        Self { kinds, prior: prior / total }
+        Self { slices: Mix::new(kinds, prior), counted: Mix::default() }
     }
 
-    /// The kinds with their shares of all requests; none for the prior.
+    /// With a mix of requests for counted devices, beside a prior of this weight.
+    #[must_use]
+    pub fn and_counted(self, kinds: impl IntoIterator<Item = (Kind, f64)>, prior: f64) -> Self {
+        Self { counted: Mix::new(kinds, prior), ..self }
+    }
+
+    /// The kinds of GPU instances with their shares of all requests for such; none for the prior.
     pub fn kinds(&self) -> impl Iterator<Item = (&Want, f64)> {
-        self.kinds.iter().map(|(want, share)| (want, *share))
+        self.slices.kinds()
+    }
+
+    /// The mix of requests for counted devices.
+    pub fn counted(&self) -> &Mix<Kind> {
+        &self.counted
+    }
+
+    /// Whether nothing is known of the GPU instances that are asked for.
+    pub(super) fn is_prior_of_slices(&self) -> bool {
+        self.slices == Mix::default()
     }
 
     /// Shares by profile of one model, of the requests that it can serve; the prior's where it can serve none.
@@ -48,12 +56,12 @@ impl Demand {
         let catalog = Catalog::get();
         let profiles = catalog.geometry(model).profiles();
         let mut shares = vec![0.0; profiles.len()];
-        for (want, share) in &self.kinds {
+        for (want, share) in self.slices.kinds() {
             if let Some(profile) = profile(want, catalog, model) {
                 shares[usize::from(profile)] += share;
             }
         }
-        let prior = if shares.iter().sum::<f64>() > 0.0 { self.prior } else { 1.0 };
+        let prior = if shares.iter().sum::<f64>() > 0.0 { self.slices.prior() } else { 1.0 };
         let is_plain: Vec<bool> = profiles.iter().map(|profile| !profile.name.has_attribute()).collect();
         let plain: f64 = is_plain.iter().map(|is_plain| f64::from(u8::from(*is_plain))).sum();
         for (share, is_plain) in shares.iter_mut().zip(is_plain) {
@@ -63,12 +71,9 @@ impl Demand {
         shares.into_iter().map(|share| share / total).collect()
     }
 
-    /// How far two mixes are apart: half the sum of what the shares differ by, from 0 to 1.
+    /// How far two mixes are apart, in GPU instances or in counted devices, whichever is more: from 0 to 1.
     pub fn distance(&self, other: &Self) -> f64 {
-        let wants = self.kinds.keys().chain(other.kinds.keys().filter(|want| !self.kinds.contains_key(want)));
-        let share = |demand: &Self, want: &Want| demand.kinds.get(want).copied().unwrap_or(0.0);
-        let apart: f64 = wants.map(|want| (share(self, want) - share(other, want)).abs()).sum();
-        0.5 * (apart + (self.prior - other.prior).abs())
+        self.slices.distance(&other.slices).max(self.counted.distance(&other.counted))
     }
 }
 

@@ -4,6 +4,8 @@
 //! terms), `NodePorts`, `NodeResourcesFit` (CPU, memory, ephemeral storage, pods). The texts are
 //! kube-scheduler's. Not modelled: volumes, affinity between pods, topology spread.
 
+use std::sync::Arc;
+
 use crate::model::{Demand, Expression, Node, NodeFacts, Operator, Pod, Taint, TaintEffect, Toleration};
 
 /// The first of kube-scheduler's filters that refuses the pod on this node, in kube-scheduler's order.
@@ -68,16 +70,18 @@ fn is_tolerated(tolerations: &[Toleration], taint: &Taint) -> bool {
 
 fn matches_selector(demand: &Demand, facts: &NodeFacts) -> bool {
     let selected = demand.node_selector.iter().all(|(key, value)| facts.labels.get(key) == Some(value));
-    let term_holds =
-        |term: &Vec<Expression>| !term.is_empty() && term.iter().all(|expression| holds(expression, facts));
-    selected && demand.affinity.as_ref().is_none_or(|terms| terms.iter().any(term_holds))
-}
-
-fn holds(expression: &Expression, facts: &NodeFacts) -> bool {
-    let label = match &expression.key {
+    let label = |expression: &Expression| match &expression.key {
         Some(key) => facts.labels.get(key),
         None => Some(&facts.name),
     };
+    let term_holds = |term: &Vec<Expression>| {
+        !term.is_empty() && term.iter().all(|expression| holds(expression, label(expression)))
+    };
+    selected && demand.affinity.as_ref().is_none_or(|terms| terms.iter().any(term_holds))
+}
+
+/// Whether a requirement holds for the value of its label, where there is such a label.
+pub(super) fn holds(expression: &Expression, label: Option<&Arc<str>>) -> bool {
     let is_listed = label.is_some_and(|label| expression.values.contains(label));
     let compared = || {
         let number = label?.parse::<i64>().ok()?;

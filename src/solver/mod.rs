@@ -1,10 +1,11 @@
 //! Placing: which nodes fit a pod, how well, and on which GPUs at which start.
 //!
 //! ```text
-//! demand    what the cluster is asked for; learn: by the requests seen
+//! demand    what the cluster is asked for; mix: shares of it; learn: by the requests seen
 //! price     what a placement costs on one GPU model
 //! score     those costs compiled into one table per profile and policy
-//! whole     what counted devices cost
+//! market    what counted devices cost: whole GPUs, partitions, replicas
+//! whole     the same for the policies that are there for comparison
 //! query     one pod's request made ready for scanning a cluster
 //! evaluate  one node: the cost of the request there, or why it does not fit
 //! pack      several GPU instances on one node: greedy, then exact
@@ -32,6 +33,8 @@ mod evaluate;
 pub mod exact;
 mod intree;
 mod learn;
+pub mod market;
+mod mix;
 mod moves;
 mod pack;
 mod place;
@@ -47,9 +50,10 @@ mod whole;
 
 pub use best::{best, best_of};
 pub use demand::Demand;
-pub use evaluate::{evaluate, helped_by_eviction};
+pub use evaluate::{evaluate, fits, helped_by_eviction};
 pub use intree::{intree_refusal, lacking};
 pub use learn::Learner;
+pub use mix::Mix;
 pub use moves::{Loaded, Move, Room, make_room};
 pub use pack::spot;
 pub use place::place;

@@ -1,13 +1,13 @@
 //! The exact GPUs and starts of one pod on one node.
 
 use super::pack::pack;
-use super::{Query, Refusal, evaluate};
+use super::{Query, Refusal, fits};
 use crate::mig::Catalog;
 use crate::model::{Cluster, Device, Gpu, Node, Placement, Request};
 
 /// Chooses the places of a pod's GPU instances on a node, in the order of its asks.
 ///
-/// The choice is the one that [`evaluate()`] priced. A pod that asks for counted devices only gets an empty
+/// The choice is the one that [`evaluate()`](super::evaluate()) priced. A pod that asks for counted devices only gets an empty
 /// placement: the kubelet chooses its devices.
 pub fn place(
     cluster: &Cluster,
@@ -16,7 +16,7 @@ pub fn place(
     query: &Query<'_>,
 ) -> Result<Placement, Refusal> {
     let columns = cluster.columns(node);
-    evaluate(columns.row(), query)?;
+    fits(columns.row(), query)?;
     if request.slices.is_empty() {
         return Ok(Placement::default());
     }

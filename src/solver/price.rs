@@ -42,6 +42,7 @@ pub(super) struct ModelPrices<'a> {
     memory_kib: f64,
     demand: Vec<ProfileId>,
     shares: Vec<f64>,    // of the requests, in the order of demand
+    values: Vec<f64>,    // in GPUs, by profile
     lost: Vec<f64>,      // E
     potential: Vec<i32>, // by layout, in KiB
 }
@@ -75,7 +76,8 @@ impl<'a> ModelPrices<'a> {
             rounded((now[usize::from(layouts.state(layout))] + AHEAD * ahead) * memory_kib)
         });
         let potential = potential.collect();
-        Self { geometry, layouts, memory_kib, demand, shares, lost, potential }
+        let values = values.to_vec();
+        Self { geometry, layouts, memory_kib, demand, shares, values, lost, potential }
     }
 
     /// Cost and best start by profile and layout.
@@ -124,6 +126,11 @@ impl<'a> ModelPrices<'a> {
         self.geometry.free(self.layouts.state(layout))
     }
 
+    /// What one instance is worth in GPUs, by profile.
+    pub(super) fn values(&self) -> &[f64] {
+        &self.values
+    }
+
     /// P in KiB, by layout.
     pub(super) fn potential(&self) -> &[i32] {
         &self.potential
@@ -161,17 +168,28 @@ impl<'a> ModelPrices<'a> {
         layouts.map(|layout| by_state[usize::from(self.layouts.state(layout))]).collect()
     }
 
+    /// Free memory slices on the normalised axis that some profile of the demand can still cover.
+    fn usable(&self, state: StateId) -> u16 {
+        let geometry = self.geometry;
+        let places = self.demand.iter().flat_map(|&id| geometry.legal(state, id));
+        let covered =
+            places.fold(0, |covered, (id, _)| covered | geometry.placements()[usize::from(id)].mask);
+        covered & !geometry.mask(state)
+    }
+
+    /// The memory slices, in NVML's unit, that are free and of no use to the demand.
+    pub(super) fn stranded(&self, state: StateId) -> Vec<u8> {
+        let (geometry, unit) = (self.geometry, self.geometry.unit());
+        let lost = !(self.usable(state) | geometry.mask(state));
+        let slices = 0..geometry.axis() * unit;
+        slices.filter(|slice| lost >> slice.div_euclid(unit) & 1 == 1).collect()
+    }
+
     fn fragmentation_of(&self, state: StateId) -> Fragmentation {
         let geometry = self.geometry;
-        let mask = geometry.mask(state);
-        let covered = self
-            .demand
-            .iter()
-            .flat_map(|&id| geometry.legal(state, id))
-            .fold(0, |covered, (id, _)| covered | geometry.placements()[usize::from(id)].mask);
         let unit = u32::from(geometry.unit());
         let free = u32::from(geometry.free(state));
-        let usable = u16::count_ones(covered & !mask);
+        let usable = self.usable(state).count_ones();
         Fragmentation {
             total: u32::from(geometry.axis()) * unit,
             used: (u32::from(geometry.axis()) - free) * unit,

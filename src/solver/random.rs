@@ -9,7 +9,7 @@ use crate::model::Row;
 pub(super) fn of_node(row: Row<'_>, seed: u64) -> Cost {
     let gpus = row.occupancies.iter().map(|occupancy| occupancy.index());
     let pools = row.pools.iter().map(|pool| usize::try_from(pool.free).unwrap_or(0));
-    cost(row.salt, gpus.chain(pools), seed)
+    cost(row.traits.salt, gpus.chain(pools), seed)
 }
 
 /// The same for one GPU by itself.

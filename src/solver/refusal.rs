@@ -69,11 +69,61 @@ pub enum Refusal {
     },
     /// Room is being made here for a pod of higher priority.
     Claimed,
+    /// What would be left here is kept for a pod that moves here.
+    Held,
+    /// A place on another node is kept for this pod.
+    HeldElsewhere,
     /// One of kube-scheduler's own filters refuses; only the dry run says this.
     InTree(&'static str),
 }
 
 impl Refusal {
+    /// The names of all kinds, for counting.
+    pub const NAMES: [&str; 18] = [
+        "UnknownNode",
+        "Invalid",
+        "NotOffered",
+        "TooFew",
+        "InUse",
+        "NoSuchProfile",
+        "NotDynamic",
+        "WrongModel",
+        "Closed",
+        "SilentAgent",
+        "Full",
+        "Fragmented",
+        "NotTogether",
+        "CutShort",
+        "Claimed",
+        "Held",
+        "HeldElsewhere",
+        "InTree",
+    ];
+
+    /// The name of its kind; one of [`Refusal::NAMES`].
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::UnknownNode => "UnknownNode",
+            Self::Invalid(_) => "Invalid",
+            Self::NotOffered { .. } => "NotOffered",
+            Self::TooFew { .. } => "TooFew",
+            Self::InUse { .. } => "InUse",
+            Self::NoSuchProfile { .. } => "NoSuchProfile",
+            Self::NotDynamic => "NotDynamic",
+            Self::WrongModel { .. } => "WrongModel",
+            Self::Closed => "Closed",
+            Self::SilentAgent => "SilentAgent",
+            Self::Full { .. } => "Full",
+            Self::Fragmented { .. } => "Fragmented",
+            Self::NotTogether { .. } => "NotTogether",
+            Self::CutShort { .. } => "CutShort",
+            Self::Claimed => "Claimed",
+            Self::Held => "Held",
+            Self::HeldElsewhere => "HeldElsewhere",
+            Self::InTree(_) => "InTree",
+        }
+    }
+
     /// Whether no eviction could ever help, whatever the pods' priorities.
     pub fn is_final(&self) -> bool {
         match self {
@@ -83,7 +133,8 @@ impl Refusal {
             | Self::TooFew { .. }
             | Self::NoSuchProfile { .. }
             | Self::NotDynamic
-            | Self::WrongModel { .. } => true,
+            | Self::WrongModel { .. }
+            | Self::HeldElsewhere => true,
             Self::InUse { .. }
             | Self::Full { .. }
             | Self::Fragmented { .. }
@@ -92,6 +143,7 @@ impl Refusal {
             | Self::Closed
             | Self::SilentAgent
             | Self::Claimed
+            | Self::Held
             | Self::InTree(_) => false,
         }
     }
@@ -114,6 +166,8 @@ impl Refusal {
             | Self::NotDynamic
             | Self::WrongModel { .. }
             | Self::Claimed
+            | Self::Held
+            | Self::HeldElsewhere
             | Self::InTree(_) => false,
         }
     }
@@ -141,6 +195,8 @@ impl fmt::Display for Refusal {
                 write!(f, "the search for places of {count} different MIG devices ended at its bound")
             }
             Self::Claimed => f.write_str("room is being made here for a pod of higher priority"),
+            Self::Held => f.write_str("what is free here is kept for a pod that moves here"),
+            Self::HeldElsewhere => f.write_str("a place on another node is kept for this pod"),
             Self::InTree(why) => f.write_str(why),
         }
     }

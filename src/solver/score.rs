@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use super::exact::{Fillings, prices as fluid_prices};
+use super::market::{Markets, Supply};
 use super::price::ModelPrices;
 use super::{Cost, Demand};
 use crate::mig::{Catalog, Geometry, ModelId, Occupancy, PlacementId, Profile, ProfileId, ProfileName};
@@ -97,6 +98,7 @@ pub struct Scores {
     others: [OnceLock<Tables>; OTHERS.len()], // compiled when first used
     fragmentation: Vec<Fragmentation>,        // by occupancy
     potential: Vec<i32>,                      // by occupancy, in KiB
+    markets: Markets,
 }
 
 /// Policies that are there for comparison, and have tables of their own.
@@ -115,8 +117,13 @@ impl Scores {
         Self::new(Demand::prior())
     }
 
-    /// Prices for a demand.
+    /// Prices for a demand where it is not known what there is of counted devices.
     pub fn new(demand: Demand) -> Self {
+        Self::with_supply(demand, Supply::default())
+    }
+
+    /// Prices for a demand and what there is of counted devices.
+    pub fn with_supply(demand: Demand, supply: Supply) -> Self {
         let catalog = Catalog::get();
         let mut fragmentation = vec![Fragmentation::default()];
         let mut potential = vec![0];
@@ -137,12 +144,24 @@ impl Scores {
             all.push(prices);
         }
         let pack = Tables::new(&all, Policy::Pack);
-        Self { demand, prices: all, pack, others: Default::default(), fragmentation, potential }
+        let markets = Markets::new(demand.counted(), supply);
+        Self { demand, prices: all, pack, others: Default::default(), fragmentation, potential, markets }
     }
 
     /// The demand that these prices are for.
     pub fn demand(&self) -> &Demand {
         &self.demand
+    }
+
+    /// What one instance of each profile of a model is worth, in GPUs.
+    pub fn values(&self, model: ModelId) -> &[f64] {
+        let mut prices = Catalog::get().models().zip(&self.prices);
+        prices.find(|(other, _)| *other == model).map_or(&[], |(_, prices)| prices.values())
+    }
+
+    /// The prices of counted devices.
+    pub fn markets(&self) -> &Markets {
+        &self.markets
     }
 
     /// The column of a want: ready made for profiles, put together from the models' rows for memory.
@@ -171,6 +190,17 @@ impl Scores {
         self.fragmentation[occupancy.index()]
     }
 
+    /// The memory slices, in NVML's unit, that are free and that no profile of the demand can use.
+    pub fn stranded(&self, occupancy: Occupancy) -> Vec<u8> {
+        if self.fragmentation(occupancy).stranded == 0 {
+            return Vec::new();
+        }
+        let catalog = Catalog::get();
+        let (model, state) = catalog.state(occupancy).expect("a closed GPU has no free slices");
+        let mut prices = catalog.models().zip(&self.prices);
+        prices.find(|(other, _)| *other == model).map_or_else(Vec::new, |(_, prices)| prices.stranded(state))
+    }
+
     /// Cost of everything that led from one occupancy of a GPU to another.
     pub(super) fn regret(&self, before: Occupancy, after: Occupancy) -> Cost {
         Cost::from(self.potential[before.index()]) - Cost::from(self.potential[after.index()])
@@ -180,7 +210,7 @@ impl Scores {
 /// What an instance of each profile is worth in GPUs: the dual of the fluid packing of the demand. The prior's is
 /// known: each profile's share of the memory slices.
 fn values(geometry: &Geometry, shares: &[f64], demand: &Demand) -> Vec<f64> {
-    if *demand == Demand::prior() {
+    if demand.is_prior_of_slices() {
         let axis = f64::from(geometry.axis());
         let value = |(profile, share): (&Profile, &f64)| {
             if *share > 0.0 { f64::from(profile.size) / axis } else { 0.0 }

@@ -5,7 +5,9 @@
 //! fluid     prices of the profiles: the dual of the fluid configuration LP
 //! closed    the fewest GPUs on the 7-slice geometry, by counting
 //! fewest    the fewest GPUs on any geometry: first fit, the bound by prices, the pattern ILP
+//! assign    the cheapest loads of nodes that hold a whole batch of pods
 //! serve     the layouts that serve most of a demand: greedy, then the pattern ILP
+//! most      the most that a mixed stock can serve: a bound
 //! repack    the fewest moved memory slices that empty GPUs or make room: greedy, then the flow ILP
 //! program   linear and integer programs, and the backends that solve them
 //! ```
@@ -18,18 +20,22 @@
 //! ([`Proof`]): an answer that ran into its limit is feasible and names its gap. Which answer a solve that ran
 //! into its limit gives depends on the machine's speed; all others are functions of their input.
 
+mod assign;
 mod closed;
 mod fewest;
 mod fillings;
 mod fluid;
+mod most;
 pub(super) mod program;
 mod repack;
 mod serve;
 
+pub use assign::{Assigned, Load, Shelf, assign};
 pub use closed::SevenSlices;
 pub use fewest::{Fewest, fewest, fewest_above, first_fit, lower_bound};
 pub use fillings::{Filling, Fillings};
 pub use fluid::{Prices, prices};
+pub use most::{Way, most_served};
 pub use program::{Backend, Effort, Proof};
 pub use repack::{Class, Goal, Group, Repack, Unreachable, repack, repack_greedily};
 pub use serve::{Ask, Choice, Kind, Served, serve};
