@@ -13,6 +13,7 @@ mod http;
 #[path = "repack/interfaces.rs"]
 mod interfaces;
 #[path = "repack/world.rs"]
+#[expect(dead_code, reason = "what the test of plans that are carried out needs")]
 mod world;
 
 use std::sync::Arc;

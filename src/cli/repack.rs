@@ -1,15 +1,14 @@
-//! `tangram repack`: which pods to move, as a plan.
+//! `tangram repack`: which pods to move, as a plan; and carrying it out.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use axum::http::Uri;
-
+use super::apply::apply;
+use super::load_contents;
 use super::output::Output;
 use super::plan::documents;
 use super::repack_table::repack_table;
-use super::{client, load_contents};
+use super::target::{Connection, Remote};
 use crate::config::Config;
 use crate::repack::{Ask, repack};
 use crate::solver::exact::Effort;
@@ -17,13 +16,18 @@ use crate::wire::repack::{Objects, Question, RepackView, repack_objects};
 
 /// Say which pods to move so that GPUs or nodes become empty, waiting pods find room, or less is stranded
 ///
-/// A plan only: nothing is moved, evicted or written, whatever the flags. The steps are in an order in which each
+/// A plan only, unless --apply is given: nothing is moved, evicted or written. The steps are in an order in which each
 /// pod's new place is free before it leaves the old one. Moved are only pods that a controller makes anew, within
 /// their disruption budgets (one eviction at a time), not those of a DaemonSet, those with tangram.gpu/movable: "false",
 /// karpenter.sh/do-not-disrupt: "true" or cluster-autoscaler.kubernetes.io/safe-to-evict: "false", nor those with
 /// volumes, pod affinity or spread constraints, which Tangram does not model.
 ///
-/// Exit code: 0 when the goal is reached, 1 when it is not, 2 when something went wrong.
+/// With --apply the server carries out the plan that is shown, if it reaches the goal: one step at a time, it keeps the
+/// new place, asks for the eviction, and waits until the replacement runs there. It goes on when this command ends, and
+/// where it was when the server is started again; DELETE /v1/plans/ID stops it.
+///
+/// Exit code: 0 when the goal is reached, and with --apply every step is done; 1 when it is not reached or the plan
+/// stopped; 2 when something went wrong.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("goal").required(true).args(["gpus", "nodes", "room", "fragmentation", "stranded"])))]
 pub(super) struct Repack {
@@ -46,12 +50,11 @@ pub(super) struct Repack {
     #[arg(long, requires = "room")]
     gang: bool,
     /// Plan on this cluster file, within the disruption budgets in it [default: the built-in example]
-    #[arg(long, value_name = "FILE", conflicts_with = "server")]
+    #[arg(long, value_name = "FILE")]
     cluster: Option<PathBuf>,
-    /// Plan on the model of a running `tangram serve`
-    #[arg(long, value_name = "URL")]
-    server: Option<Uri>,
-    /// Disruption budgets (`PodDisruptionBudget`), beside those of the cluster file; a server knows none of its own
+    #[command(flatten)]
+    remote: Remote,
+    /// Disruption budgets (`PodDisruptionBudget`), beside those of the cluster file or of the server's live cluster
     #[arg(long, value_name = "FILE")]
     budgets: Vec<PathBuf>,
     /// At most so many moves
@@ -72,6 +75,12 @@ pub(super) struct Repack {
     /// Time for the exact answer in seconds; 0: the greedy answer alone [default: 5]
     #[arg(long, value_name = "SECONDS")]
     time_limit: Option<f64>,
+    /// Carry the plan out on the server's live cluster (repack.apply.enabled in its configuration)
+    #[arg(long, conflicts_with = "cluster")]
+    apply: bool,
+    /// A step that takes longer stops the plan [default: as the server is configured, 600]
+    #[arg(long, value_name = "SECONDS", requires = "apply")]
+    step_time_limit: Option<u32>,
     /// Form of the answer
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -79,10 +88,16 @@ pub(super) struct Repack {
 
 impl Repack {
     pub(super) fn run(self, config: &Config) -> anyhow::Result<ExitCode> {
-        let answer = match &self.server {
-            Some(server) => self.ask(server)?,
+        let connection = self.remote.connect(config, self.cluster.as_deref())?;
+        let answer = match &connection {
+            Some(connection) => self.ask(connection)?,
+            None if self.apply => anyhow::bail!("--apply: name a live cluster by --server or --kubeconfig"),
             None => self.plan(config)?,
         };
+        let apply_by = connection.filter(|_| self.apply && answer.reached && answer.moves > 0);
+        if let Some(connection) = apply_by {
+            return apply(&connection, &answer, self.step_time_limit, self.output);
+        }
         self.output.print(&answer, repack_table)?;
         Ok(if answer.reached { ExitCode::SUCCESS } else { ExitCode::from(1) })
     }
@@ -108,10 +123,9 @@ impl Repack {
         documents(&[self.room.as_slice(), &self.budgets].concat())
     }
 
-    fn ask(&self, server: &Uri) -> anyhow::Result<RepackView> {
+    fn ask(&self, connection: &Connection) -> anyhow::Result<RepackView> {
         let path = format!("/v1/repack?{}", self.question().query());
-        let body = client::post(server, &path, self.objects()?)?;
-        serde_json::from_slice(&body).context("the server's answer is no repack")
+        connection.post(&path, self.objects()?)
     }
 
     fn plan(&self, config: &Config) -> anyhow::Result<RepackView> {

@@ -10,6 +10,7 @@
 //! room     greedy: the windows that are cheapest to clear, for pods that wait
 //! settle   greedy: pods on the GPUs that lose most are placed anew
 //! exact    the configuration-flow program, and its answer as moves of pods
+//! replay   moves one after the other, each by the rules
 //! check    every step of a finished plan once more, on the cluster as it was
 //! ```
 //!
@@ -26,6 +27,7 @@ mod check;
 mod clear;
 mod exact;
 mod figures;
+mod replay;
 mod room;
 mod settle;
 mod stay;
@@ -36,9 +38,10 @@ use std::sync::Arc;
 pub use budget::Budget;
 pub use check::Fault;
 pub use figures::Figures;
+pub use replay::{Move, replay};
 pub use stay::{Kept, Stay};
 
-use crate::model::{Cluster, Placement, Pod};
+use crate::model::{Cluster, Node, Placement, Pod};
 use crate::solver::Scores;
 use crate::solver::exact::{Effort, Proof};
 use stay::{Ledger, Rules};
@@ -176,8 +179,15 @@ pub fn repack(cluster: &Cluster, scores: &Scores, ask: &Ask<'_>) -> Result<Plan,
     let is_proved = plan.is_reached;
     plan.proof.bound = if is_proved { plan.proof.bound.min(plan.proof.cost) } else { 0 };
     plan.kept = ledger.kept();
-    check::check(&start, ask.goal, &plan)?;
+    check::check(&start, ask.goal, &plan).map_err(|Fault { what }| Fault {
+        what: format!("the plan failed its check, which is a defect of Tangram: {what}"),
+    })?;
     Ok(plan)
+}
+
+/// Why a pod of a node may not be moved; `None` if it may.
+pub fn stays(node: &Node, pod: &Pod, budgets: &[Budget]) -> Option<Stay> {
+    Rules { priority_max: None, budgets }.stay(node, pod)
 }
 
 impl Plan {

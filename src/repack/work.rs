@@ -148,7 +148,7 @@ impl<'a> Work<'a> {
     /// The same on one node.
     pub(super) fn find_on(&self, pod: &Pod, name: &Arc<str>) -> Option<Spot> {
         let pod = unbound(pod);
-        let query = Query::new(&self.masked, self.scores, &pod.request, Policy::Pack);
+        let query = Query::new(&self.masked, self.scores, &pod, Policy::Pack);
         let node = self.masked.get(name).filter(|node| intree_refusal(&pod, node).is_none())?;
         let placement = place(&self.masked, node, &pod.request, &query).ok()?;
         Some(Spot { node: name.clone(), placement })
@@ -156,7 +156,7 @@ impl<'a> Work<'a> {
 
     fn find_among(&self, pod: &Pod, is_open: impl Fn(&Node) -> bool) -> Option<Spot> {
         let pod = unbound(pod);
-        let query = Query::new(&self.masked, self.scores, &pod.request, Policy::Pack);
+        let query = Query::new(&self.masked, self.scores, &pod, Policy::Pack);
         let nodes = self.masked.indices().filter(|index| is_open(self.masked.node(*index)));
         let (_, index) = best_of(&self.masked, nodes, &pod, &query)?;
         let node = self.masked.node(index);

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::document::Head;
 use super::dryrun::{pods_beside, request_words};
 use super::placement::DeviceForm;
 use super::{BUDGET_KIND, BudgetObject, Dialect, ObjectError, budget};
-use crate::model::Pod;
+use crate::model::{Pod, PodKey};
 use crate::repack::{Allowance, Budget, Figures, Goal, Kept, Limits, Plan, Spot, Step};
 use crate::units::Quantity;
 
 /// The question, as the query of the URL has it; each key is also a flag of `tangram repack`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Question {
     /// So many more empty GPUs.
@@ -167,7 +169,7 @@ pub fn repack_objects(body: &[u8], dialect: &Dialect) -> Result<Objects, Vec<Str
 }
 
 /// The answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RepackView {
     /// Whether the goal is reached after the last step.
@@ -199,7 +201,7 @@ pub struct RepackView {
 }
 
 /// One move.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StepView {
     /// Namespace.
@@ -220,7 +222,7 @@ pub struct StepView {
 }
 
 /// A place.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpotView {
     /// Node.
@@ -231,7 +233,7 @@ pub struct SpotView {
 }
 
 /// A pod that room was to be made for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoomView {
     /// Namespace.
@@ -246,7 +248,7 @@ pub struct RoomView {
 }
 
 /// A pod that would have helped and stays.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StayView {
     /// Namespace.
@@ -260,7 +262,7 @@ pub struct StayView {
 }
 
 /// Figures of the cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FiguresView {
     /// Dynamic GPUs that can be used.
@@ -303,6 +305,13 @@ impl RepackView {
             after: FiguresView::from(&plan.after),
             stays: plan.kept.iter().map(StayView::from).collect(),
         }
+    }
+}
+
+impl StepView {
+    /// The pod's namespace and name.
+    pub fn key(&self) -> PodKey {
+        PodKey { namespace: self.namespace.as_str().into(), name: self.name.as_str().into() }
     }
 }
 

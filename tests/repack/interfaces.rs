@@ -47,7 +47,10 @@ This is a plan: nothing was changed.
     let words = text(&out_of_reach.stdout);
     assert!(words.contains("\nGoal not reached, and no moves reach it: "), "{words}");
     let help = text(&repack(&["--help"]).stdout);
-    assert!(help.contains("A plan only: nothing is moved, evicted or written"), "{help}");
+    assert!(
+        help.contains("A plan only, unless --apply is given: nothing is moved, evicted or written"),
+        "{help}"
+    );
 }
 
 #[test]

@@ -112,6 +112,11 @@ impl World {
         layouts.iter().all(|(at, layout)| exists(at) && self.model.board(layout).is_some())
     }
 
+    /// Whether the pods can all be where they are, together.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.is_legal(&[], &self.positions().1)
+    }
+
     fn empty(&self, held: &[Place]) -> usize {
         let all =
             self.gpus.iter().enumerate().flat_map(|(node, gpus)| (0..*gpus).map(move |gpu| (node, gpu)));
