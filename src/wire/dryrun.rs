@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::document::{Head, read_objects};
 use super::placement::DeviceForm;
+use super::whatif::{BatchView, DisplacedView, FragmentationChange, RoomCost};
 use super::{Dialect, ObjectError, workload_pods};
 use crate::model::{Pod, Policy};
-use crate::plan::Planned;
+use crate::plan::{NoPlace, Planned, Refusers};
+use crate::solver::Refusal;
 
 /// The answer to a dry run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DryRun {
     /// Whether every pod has a place.
@@ -21,10 +24,31 @@ pub struct DryRun {
     pub fit: usize,
     /// One entry per pod, in the order in which they were placed.
     pub pods: Vec<PodPlan>,
+    /// Generation of the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Milliseconds since the model was last known to be true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_age_ms: Option<u64>,
+    /// Whether the pods fit as a batch, where all or none was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchView>,
+    /// Names of the nodes that changes added.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added_nodes: Vec<String>,
+    /// The pods of nodes that changed, and what becomes of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub displaced: Vec<DisplacedView>,
+    /// Free and lost capacity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fragmentation: Option<FragmentationChange>,
+    /// What room costs for the pods that have none, if it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomCost>,
 }
 
 /// What became of one pod.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodPlan {
     /// Namespace.
@@ -48,7 +72,7 @@ pub struct PodPlan {
 }
 
 /// A reason and who gives it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RefusalCount {
     /// The reason.
@@ -107,14 +131,25 @@ impl DryRun {
     /// The answer for planned pods.
     pub fn new(planned: &[Planned]) -> Self {
         let fit = planned.iter().filter(|planned| planned.outcome.is_ok()).count();
-        Self { all_fit: fit == planned.len(), fit, pods: planned.iter().map(PodPlan::new).collect() }
+        Self {
+            all_fit: fit == planned.len(),
+            fit,
+            pods: planned.iter().map(PodPlan::new).collect(),
+            generation: None,
+            model_age_ms: None,
+            batch: None,
+            added_nodes: Vec::new(),
+            displaced: Vec::new(),
+            fragmentation: None,
+            room: None,
+        }
     }
 }
 
 impl PodPlan {
-    fn new(planned: &Planned) -> Self {
-        let pod = &planned.pod;
-        let mut form = Self {
+    /// A pod of which nothing is said yet.
+    pub(super) fn bare(pod: &Pod) -> Self {
+        Self {
             namespace: pod.key.namespace.to_string(),
             name: pod.key.name.to_string(),
             request: request_words(pod),
@@ -122,28 +157,35 @@ impl PodPlan {
             devices: Vec::new(),
             refusals: Vec::new(),
             details: Vec::new(),
-        };
+        }
+    }
+
+    pub(super) fn new(planned: &Planned) -> Self {
+        let mut form = Self::bare(&planned.pod);
         match &planned.outcome {
             Ok(place) => {
                 form.node = Some(place.node.to_string());
                 form.devices = place.placement.devices.iter().map(DeviceForm::from).collect();
             }
             Err(refused) => {
-                form.refusals = refused
-                    .refusals
-                    .iter()
-                    .map(|(refusal, nodes)| RefusalCount {
-                        reason: refusal.to_string(),
-                        count: nodes.count,
-                        nodes: nodes.first.iter().map(ToString::to_string).collect(),
-                    })
-                    .collect();
-                form.refusals.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.reason.cmp(&b.reason)));
+                form.refusals = refusal_counts(refused);
                 form.details.clone_from(&refused.details);
             }
         }
         form
     }
+}
+
+/// Reasons with the nodes that give them, most frequent first.
+pub(super) fn refusal_counts(refused: &NoPlace) -> Vec<RefusalCount> {
+    let count = |(refusal, nodes): (&Refusal, &Refusers)| RefusalCount {
+        reason: refusal.to_string(),
+        count: nodes.count,
+        nodes: nodes.first.iter().map(ToString::to_string).collect(),
+    };
+    let mut counts: Vec<RefusalCount> = refused.refusals.iter().map(count).collect();
+    counts.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.reason.cmp(&b.reason)));
+    counts
 }
 
 /// `2x nvidia.com/gpu, 3g.40gb`; `-` for a pod without devices.
