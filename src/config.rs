@@ -1,14 +1,21 @@
 //! The configuration file: YAML, every key optional, unknown keys refused.
 
+mod api;
+mod repack;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+pub use api::{Api, Authentication};
+pub use repack::{Apply, OnDemand, Repack};
+
+use crate::census::Bounds;
 use crate::model::Policy;
 use crate::wire::dryrun::parse_policy;
 use crate::wire::{Dialect, Limits};
@@ -30,10 +37,16 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Another address, always plain HTTP, for probes and metrics alone.
     pub probe_listen: Option<SocketAddr>,
+    /// The placement API.
+    pub api: Api,
+    /// What may be done with plans that move pods.
+    pub repack: Repack,
     /// How to stand towards a live cluster.
     pub kubernetes: Kubernetes,
     /// How to log.
     pub log: Log,
+    /// How many series `/metrics` may have.
+    pub metrics: Bounds,
     /// Bounds on what requests may contain.
     pub limits: Limits,
 }
@@ -85,7 +98,7 @@ pub struct Kubernetes {
     pub model_age_max_seconds: u32,
     /// How long a bind waits for the agent to report the GPU instance live.
     pub instance_timeout_seconds: u32,
-    /// Namespace of the agents' Leases; the pod's own unless set.
+    /// Namespace of the agents' Leases, and of the record of plans; the pod's own unless set.
     pub agent_lease_namespace: Option<String>,
     /// How long one request to the API server may take.
     pub request_timeout_seconds: u32,
@@ -225,8 +238,11 @@ impl Default for Config {
             device_resources: BTreeSet::new(),
             tls: None,
             probe_listen: None,
+            api: Api::default(),
+            repack: Repack::default(),
             kubernetes: Kubernetes::default(),
             log: Log::default(),
+            metrics: Bounds::default(),
             limits: Limits::default(),
         }
     }
@@ -248,6 +264,44 @@ impl Config {
         Ok(serde_saphyr::from_str(text)?)
     }
 
+    /// How it is known who asks, for a model that is live or embedded.
+    ///
+    /// # Errors
+    /// The keys that contradict each other, and what to do.
+    pub fn authentication(&self, is_live: bool) -> anyhow::Result<Authentication> {
+        let by_default = if is_live { Authentication::Kubernetes } else { Authentication::None };
+        let authentication = self.api.authentication.unwrap_or(by_default);
+        match authentication {
+            Authentication::Kubernetes => ensure!(
+                is_live,
+                "api.authentication: kubernetes needs a live cluster: the model of a file has no API server that \
+                 knows tokens"
+            ),
+            Authentication::None => {
+                let addresses = [("listen", Some(self.listen)), ("api.listen", self.api.listen)];
+                for (key, address) in addresses {
+                    let Some(address) = address.filter(|address| !address.ip().is_loopback()) else {
+                        continue;
+                    };
+                    bail!(
+                        "{key}: {address}: without authentication everybody who reaches it may do everything; \
+                         listen on loopback{}",
+                        if is_live { ", or set api.authentication: kubernetes" } else { "" }
+                    );
+                }
+            }
+        }
+        // A token in plain text is anybody's.
+        if let Some(address) = self.api.listen {
+            let is_safe = self.tls.is_some() || address.ip().is_loopback();
+            ensure!(
+                is_safe,
+                "api.listen: {address}: tokens need TLS (tls.certFile) unless it is on loopback"
+            );
+        }
+        Ok(authentication)
+    }
+
     /// How objects are read under this configuration.
     pub fn dialect(&self) -> Dialect {
         Dialect { device_resources: self.device_resources.clone(), limits: self.limits, is_live: false }
@@ -265,6 +319,30 @@ mod tests {
         assert_eq!(config.policy, Policy::Spread);
         assert_eq!((config.limits.node_names, config.limits.name_bytes), (7, 253));
         assert_eq!(Config::parse("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn only_loopback_goes_without_authentication() {
+        let asked = |text: &str, is_live| {
+            let known = Config::parse(text).unwrap().authentication(is_live);
+            known.map_err(|error| error.to_string())
+        };
+        assert_eq!(asked("{}", true), Ok(Authentication::Kubernetes));
+        assert_eq!(asked("{}", false), Ok(Authentication::None));
+        assert_eq!(asked("{api: {authentication: none}, listen: '[::1]:1'}", true), Ok(Authentication::None));
+        assert_eq!(asked("{listen: 0.0.0.0:1}", true), Ok(Authentication::Kubernetes));
+        let tls = "tls: {certFile: a, keyFile: b}, api: {listen: 0.0.0.0:2}";
+        assert_eq!(asked(&format!("{{{tls}}}"), true), Ok(Authentication::Kubernetes));
+        for (text, is_live, key) in [
+            ("{listen: 0.0.0.0:1}", false, "listen: 0.0.0.0:1"),
+            ("{listen: 0.0.0.0:1, api: {authentication: none}}", true, "listen: 0.0.0.0:1"),
+            ("{tls: {certFile: a, keyFile: b}, api: {listen: 0.0.0.0:2}}", false, "api.listen: 0.0.0.0:2"),
+            ("{api: {authentication: kubernetes}}", false, "api.authentication"),
+            ("{api: {listen: 0.0.0.0:2}}", true, "tls.certFile"),
+        ] {
+            let error = asked(text, is_live).unwrap_err();
+            assert!(error.contains(key), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -20,9 +20,12 @@
 //! | [`model`] | cluster, nodes, pods, requests: plain data |
 //! | [`solver`] | fit, cost, placement, reasons; exact packing; the independent checker |
 //! | [`plan`], [`preempt`], [`repack`], [`cache`] | dry run; victims; what to move; events applied to the model, binds under way |
+//! | [`census`] | the cluster counted: capacity, what is lost of it, what waits |
+//! | [`whatif`], [`explain`] | hypothetical changes, batches, what room costs; why a pod is where it is, or waits |
 //! | [`layouts`] | layouts of static MIG nodes for the demand |
 //! | [`nominate`] | which node each waiting pod should be tried on first |
 //! | [`wire`] | every serialised form |
+//! | [`carry`] | what a plan that is carried out needs next |
 //! | [`extender`] | the extender's answers on one snapshot |
 //! | [`sim`] | generated clusters and workloads, traces: what the solver makes of them |
 //! | [`owner`], [`metrics`], [`http`], [`config`] | the shells: task, counters, routes, file |
@@ -49,8 +52,11 @@
 
 pub mod agent;
 pub mod cache;
+pub mod carry;
+pub mod census;
 pub mod cli;
 pub mod config;
+pub mod explain;
 pub mod extender;
 pub mod http;
 pub mod k8s;
@@ -69,4 +75,5 @@ pub mod sim;
 pub mod solver;
 pub mod tls;
 pub mod units;
+pub mod whatif;
 pub mod wire;

@@ -15,14 +15,17 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::cache::{Cache, Event, Options};
-use crate::config::{Config, Kubernetes};
+use crate::config::{Authentication, Config, Kubernetes, Tls};
 use crate::extender::Claims;
-use crate::http::{self, App, Compared, Embedded, World, router};
-use crate::k8s::{Access, Live, Start};
+use crate::http::{
+    self, App, Budgets, Compared, Door, Embedded, Feed, Gate, Listed, Open, Planned, Traffic, World, router,
+};
+use crate::k8s::{Access, Clock, Live, Reviews, Start};
 use crate::metrics::Metrics;
 use crate::owner::{Model, Stopped, reprice};
 use crate::solver::Scores;
 use crate::tls::TlsListener;
+use crate::wire::repack::StepView;
 use crate::wire::{Contents, Dialect, cluster_events};
 
 /// The cluster that is served when no other is named: a few dozen nodes of many kinds, partly full.
@@ -43,8 +46,8 @@ pub fn load(config: &Config, reader: impl std::io::Read) -> anyhow::Result<(Cach
     let contents = cluster_events(reader, &config.dialect(), |event| {
         cache.apply(event);
     })?;
-    if let Some(demand) = cache.drifted() {
-        cache.apply(Event::Repriced(Arc::new(Scores::new(demand))));
+    if let Some((demand, supply)) = cache.drifted() {
+        cache.apply(Event::Repriced(Arc::new(Scores::with_supply(demand, supply))));
     }
     Ok((cache, contents))
 }
@@ -78,29 +81,62 @@ pub enum Source {
     Live(Access),
 }
 
-/// The main listener.
+/// A listener with a certificate, or without.
 enum Front {
     Plain(TcpListener),
     Tls(TlsListener),
 }
 
+fn front(listener: TcpListener, tls: Option<&Tls>) -> anyhow::Result<Front> {
+    Ok(match tls {
+        None => Front::Plain(listener),
+        Some(tls) => Front::Tls(TlsListener::start(listener, tls)?),
+    })
+}
+
+impl Front {
+    fn address(&self) -> std::io::Result<SocketAddr> {
+        match self {
+            Self::Plain(listener) => listener.local_addr(),
+            Self::Tls(listener) => Listener::local_addr(listener),
+        }
+    }
+
+    fn spawn(self, servers: &mut JoinSet<std::io::Result<()>>, router: Router, told: watch::Receiver<bool>) {
+        match self {
+            Self::Plain(listener) => servers.spawn(run(plain(listener), router, told)),
+            Self::Tls(listener) => servers.spawn(run(listener, router, told)),
+        };
+    }
+}
+
+/// Who brings a token needs no certificate.
+fn without_clients(tls: Option<&Tls>) -> Option<Tls> {
+    tls.map(|tls| Tls { client_ca_file: None, ..tls.clone() })
+}
+
 /// Serves until SIGINT or SIGTERM.
 pub async fn serve(config: Config, source: Source) -> anyhow::Result<()> {
+    let authentication = config.authentication(matches!(source, Source::Live(_)))?;
     let listener = bind(config.listen).await?;
     let address = listener.local_addr()?;
     // What can fail fails before this replica asks to lead.
-    let front = match &config.tls {
-        None => Front::Plain(listener),
-        Some(tls) => Front::Tls(TlsListener::start(listener, tls)?),
-    };
+    let main = front(listener, config.tls.as_ref())?;
     let probes = match config.probe_listen {
         None => None,
         Some(address) => Some(bind(address).await?),
     };
-    let metrics = Arc::new(Metrics::default());
+    let api = match config.api.listen {
+        None => None,
+        Some(address) => Some(front(bind(address).await?, without_clients(config.tls.as_ref()).as_ref())?),
+    };
+    let metrics = Arc::new(Metrics::new(config.metrics.clone()));
+    let feed = Feed::default();
     let policy = config.policy;
+    let per_user = Traffic::new(config.api.requests_per_second.get(), config.api.concurrent_requests.get());
+    let traffic = Arc::new(per_user);
     let (stop, told) = watch::channel(false);
-    let (app, summary, mut tasks) = match source {
+    let (app, summary, tasks) = match source {
         Source::Embedded(cache) => {
             let nodes = cache.cluster().len();
             let problems: usize = cache.cluster().by_name().iter().map(|node| node.problems.len()).sum();
@@ -112,7 +148,8 @@ pub async fn serve(config: Config, source: Source) -> anyhow::Result<()> {
             });
             tasks.spawn(reprice(model.clone()));
             let dialect = Arc::new(config.dialect());
-            let app = App { model, policy, dialect, world: Arc::new(Embedded), metrics };
+            let door = Door { gate: Arc::new(Open), traffic };
+            let app = App { model, policy, dialect, world: Arc::new(Embedded), metrics, door, feed };
             (app, format!("{nodes} nodes, {problems} problems"), tasks)
         }
         Source::Live(access) => {
@@ -123,9 +160,17 @@ pub async fn serve(config: Config, source: Source) -> anyhow::Result<()> {
             let cache = Cache::new(scores.clone(), policy, config.limits.pods)
                 .learning_over(config.demand.half_life_s())
                 .live(options);
+            let gate: Arc<dyn Gate> = match authentication {
+                Authentication::None => Arc::new(Open),
+                Authentication::Kubernetes => {
+                    Arc::new(Reviews::new(access.clone(), config.api.audiences.clone(), Clock::start()))
+                }
+            };
+            let door = Door { gate, traffic };
             let start = Start {
                 access,
                 kubernetes: config.kubernetes.clone(),
+                repack: config.repack,
                 scores,
                 policy,
                 dialect: dialect.clone(),
@@ -134,9 +179,11 @@ pub async fn serve(config: Config, source: Source) -> anyhow::Result<()> {
             };
             let (live, model, tasks) = Live::start(start, cache);
             let world = Arc::new(LiveWorld { live, config: config.kubernetes.clone() });
-            (App { model, policy, dialect, world, metrics }, "a live cluster".to_owned(), tasks)
+            (App { model, policy, dialect, world, metrics, door, feed }, "a live cluster".to_owned(), tasks)
         }
     };
+    let mut feed = JoinSet::new();
+    feed.spawn(app.feed.clone().follow(app.model.clone(), told.clone()));
     if let Err(error) = announce(address, config.tls.is_some(), &summary) {
         warn!(%error, %address, "Standard output is gone; serving all the same.");
     }
@@ -145,10 +192,21 @@ pub async fn serve(config: Config, source: Source) -> anyhow::Result<()> {
         info!(address = %probes.local_addr()?, "Probes and metrics are answered here too.");
         servers.spawn(run(plain(probes), http::probes(app.clone()), told.clone()));
     }
-    match front {
-        Front::Plain(listener) => servers.spawn(run(plain(listener), router(app), told)),
-        Front::Tls(listener) => servers.spawn(run(listener, router(app), told)),
-    };
+    if let Some(api) = api {
+        info!(address = %api.address()?, "The placement API is answered here too.");
+        api.spawn(&mut servers, http::api(app.clone()), told.clone());
+    }
+    main.spawn(&mut servers, router(app), told);
+    watch_over(servers, tasks, feed, stop).await
+}
+
+/// Waits for the end: of all servers after a signal, or of anything that must not end.
+async fn watch_over(
+    mut servers: JoinSet<std::io::Result<()>>,
+    mut tasks: JoinSet<Result<(), Stopped>>,
+    mut feed: JoinSet<Result<(), Stopped>>,
+    stop: watch::Sender<bool>,
+) -> anyhow::Result<()> {
     let stopped = stopped(stop);
     tokio::pin!(stopped);
     loop {
@@ -166,6 +224,9 @@ pub async fn serve(config: Config, source: Source) -> anyhow::Result<()> {
             Some(ended) = tasks.join_next() => match ended {
                 Ok(Ok(())) => {}
                 ended => anyhow::bail!("a task that keeps the model ended: {ended:?}"),
+            },
+            Some(ended) = feed.join_next() => if !matches!(ended, Ok(Ok(()))) {
+                anyhow::bail!("the task that tells what changes ended: {ended:?}");
             },
             () = &mut stopped => return Ok(()),
         }
@@ -239,6 +300,22 @@ impl World for LiveWorld {
 
     fn evicts(&self) -> bool {
         self.config.preemption.enabled
+    }
+
+    fn budgets(&self) -> Budgets<'_> {
+        Box::pin(self.live.budgets())
+    }
+
+    fn plans(&self) -> Listed<'_> {
+        Box::pin(self.live.plans())
+    }
+
+    fn start_plan(&self, steps: Vec<StepView>, step_time_limit_seconds: Option<u32>) -> Planned<'_> {
+        Box::pin(self.live.start_plan(steps, step_time_limit_seconds))
+    }
+
+    fn stop_plan(&self, id: String) -> Planned<'_> {
+        Box::pin(self.live.stop_plan(id))
     }
 
     fn compare(&self) -> Compared<'_> {

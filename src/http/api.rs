@@ -1,137 +1,129 @@
 //! The placement API, `/v1`.
 
-use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::App;
+use super::extract::{PathOf, QueryOf, aside};
 use super::problem::Problem;
-use super::scheduler::{json as body_of, read};
 use crate::cache::{Event, Outcome};
 use crate::layouts::{Asked, Options, survey, wanted};
 use crate::model::PodKey;
 use crate::owner::Stopped;
-use crate::plan::plan;
-use crate::wire::dryrun::{DryRun, dryrun_pods, parse_policy};
-use crate::wire::fragmentation::FragmentationView;
+use crate::wire::deletion::DeletionView;
 use crate::wire::layouts::{LayoutsView, parse_demand};
-use crate::wire::view::{ClusterView, NodeView, PodView};
 
-/// Parameters of a dry run.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct DryRunParameters {
-    policy: Option<String>,
-}
-
-pub(super) async fn dryrun(
-    State(app): State<App>,
-    parameters: Result<Query<DryRunParameters>, axum::extract::rejection::QueryRejection>,
-    body: Body,
-) -> Result<Response, Problem> {
-    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, &detail);
-    let Query(parameters) = parameters.map_err(|error| bad(error.body_text()))?;
-    let policy = parameters.policy.map_or(Ok(app.policy), |name| parse_policy(&name)).map_err(bad)?;
-    let body = read(&app, body).await.map_err(bad)?;
-    // Reading and planning thousands of pods takes a while: not on the threads that answer kube-scheduler.
-    let answer = tokio::task::spawn_blocking(move || {
-        let pods = dryrun_pods(&body, &app.dialect)?;
-        let snapshot = app.model.snapshot();
-        let (planned, _) = plan(snapshot.cluster.clone(), &snapshot.scores, policy, pods);
-        Ok(serde_json::to_vec(&DryRun::new(&planned)).expect("texts and numbers only"))
-    });
-    let answer = answer.await.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, &error))?;
-    answer.map(body_of).map_err(|errors: Vec<String>| {
-        bad(format!("{} objects cannot be planned", errors.len())).with(errors)
-    })
-}
-
-pub(super) async fn cluster(State(app): State<App>) -> Result<Response, Problem> {
-    let pending = app.model.pending().await.map_err(stopped)?;
-    let snapshot = app.model.snapshot();
-    let view = tokio::task::spawn_blocking(move || {
-        let nodes = snapshot.cluster.by_name();
-        let view = ClusterView {
-            generation: snapshot.generation,
-            nodes: nodes.iter().map(|node| NodeView::new(node, &snapshot.scores)).collect(),
-            pending: pending.iter().map(|pod| PodView::new(pod)).collect(),
-        };
-        serde_json::to_vec(&view).expect("texts and numbers only")
-    });
-    view.await.map(body_of).map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, &error))
-}
-
-pub(super) async fn fragmentation(State(app): State<App>) -> Response {
-    let snapshot = app.model.snapshot();
-    let view = FragmentationView::new(&snapshot.cluster, &snapshot.scores, snapshot.generation);
-    body_of(serde_json::to_vec(&view).expect("texts and numbers only"))
+/// Objects that cannot be planned.
+pub(super) fn unplanned(errors: Vec<String>) -> Problem {
+    Problem::bad(&format!("{} objects cannot be planned", errors.len())).with(errors)
 }
 
 /// Parameters of static layouts.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct LayoutsParameters {
+    /// Devices that shall be startable (`1g.10gb=30,3g.40gb=4`) or a mix (`1g.10gb=70%,3g.40gb=30%`); what was
+    /// learnt unless set.
+    #[param(example = "1g.10gb=30,3g.40gb=4")]
     demand: Option<String>,
 }
 
+/// Layouts of static MIG nodes
+///
+/// How the nodes that NVIDIA's mig-manager partitions should be cut for a demand; nothing changes.
+#[utoipa::path(
+    get,
+    path = "/v1/layouts",
+    tag = "plan",
+    params(LayoutsParameters),
+    responses(
+        (status = 200, description = "A plan.", body = LayoutsView),
+        (status = 400, description = "A demand that cannot be read.",
+            body = Problem, content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn layouts(
     State(app): State<App>,
-    parameters: Result<Query<LayoutsParameters>, axum::extract::rejection::QueryRejection>,
+    QueryOf(parameters): QueryOf<LayoutsParameters>,
 ) -> Result<Response, Problem> {
-    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, &detail);
-    let Query(parameters) = parameters.map_err(|error| bad(error.body_text()))?;
-    let asked = parameters.demand.as_deref().map_or(Ok(Asked::Learnt), parse_demand).map_err(bad)?;
+    let asked = parameters.demand.as_deref().map_or(Ok(Asked::Learnt), parse_demand);
+    let asked = asked.map_err(|why| Problem::bad(&why))?;
     let pending = app.model.pending().await.map_err(stopped)?;
     let cluster = app.model.snapshot().cluster.clone();
-    let view = tokio::task::spawn_blocking(move || {
+    aside(move || {
         let nodes = survey(&cluster, false, false);
         let wanted = wanted(&asked, &nodes, &cluster, &pending);
         let plan = crate::layouts::layouts(nodes, &wanted, Options::default());
-        serde_json::to_vec(&LayoutsView::new(&plan, &wanted)).expect("texts and numbers only")
-    });
-    view.await.map(body_of).map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, &error))
+        Ok(LayoutsView::new(&plan, &wanted))
+    })
+    .await
 }
 
+/// A pod is gone
+///
+/// On an embedded model alone: that of a live cluster follows the API server.
+#[utoipa::path(
+    delete,
+    path = "/v1/pods/{namespace}/{name}",
+    tag = "change",
+    params(
+        ("namespace" = String, Path, description = "Namespace of the pod."),
+        ("name" = String, Path, description = "Name of the pod.")
+    ),
+    responses(
+        (status = 200, description = "It is not there, or no more.", body = DeletionView),
+        (status = 400, description = "A path that cannot be read.",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The cluster is live.",
+            body = Problem, content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn delete_pod(
     State(app): State<App>,
-    path: Result<Path<(String, String)>, axum::extract::rejection::PathRejection>,
+    PathOf((namespace, name)): PathOf<(String, String)>,
 ) -> Result<Response, Problem> {
-    let path = path.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, &error.body_text()))?;
-    let Path((namespace, name)) = path;
     if !app.world.is_embedded() {
         let detail = "the cluster is live: delete the pod through its API server, and the model follows";
         return Err(Problem::new(StatusCode::CONFLICT, &detail));
     }
     let key = PodKey { namespace: namespace.into(), name: name.into() };
     let outcome = app.model.apply(Event::PodDeleted(key)).await.map_err(stopped)?;
-    // Gone twice is gone: the second answer only says that there was nothing left to do.
-    let answer = json!({ "deleted": outcome == Outcome::Changed });
-    Ok(body_of(answer.to_string().into_bytes()))
+    aside(move || Ok(DeletionView { deleted: outcome == Outcome::Changed })).await
 }
 
-pub(super) async fn index() -> Response {
-    const TEXT: &str = "Tangram places GPU pods.
+/// What there is, for people with curl.
+pub(super) const INDEX: &str = "Tangram places GPU pods.
 
 extender protocol (kube-scheduler):
   POST   /scheduler/filter | prioritize | preempt | bind
 placement API:
-  POST   /v1/dryrun[?policy=pack|spread]     pods or workloads, JSON or YAML
+  POST   /v1/dryrun[?policy=pack|spread]     pods or workloads, or a DryRun with changes, JSON or YAML
+  GET    /v1/pods/{namespace}/{name}/explain why a pod is where it is, or waits, and what would let it run
+  POST   /v1/filter                          the extender's filter without any effect, for autoscalers
   POST   /v1/repack?gpus=N|nodes=N|fragmentation=X|stranded=N
                                              which pods to move; without a goal, room for the pods of the body
+  POST   /v1/plans[?stepTimeLimit=SECONDS]   carries out what /v1/repack answered (live cluster)
+  GET    /v1/plans | /v1/plans/{id}          plans that are, or were, carried out, and their steps
+  DELETE /v1/plans/{id}                      stops one
   GET    /v1/cluster                         nodes, GPUs, who holds what
   GET    /v1/fragmentation                   free, usable and stranded memory slices
+  GET    /v1/events                          what changes, as server-sent events
+  GET    /v1/history                         figures of the last hour
+  GET    /v1/profiles                        GPU models, MIG profiles, where they may start
   GET    /v1/layouts[?demand=1g.10gb=30,...]   static layouts for the demand
   DELETE /v1/pods/{namespace}/{name}         a pod is gone (embedded model)
+page:
+  GET    /                                   in a browser
 probes:
   GET    /livez | /readyz | /metrics
   GET    /debug/compare                      the model against the API server
+this API:
+  GET    /openapi.json | /docs
 ";
-    TEXT.into_response()
-}
 
-fn stopped(stopped: Stopped) -> Problem {
+pub(super) fn stopped(stopped: Stopped) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, &stopped)
 }

@@ -50,16 +50,20 @@ impl Access {
         context: Option<&str>,
         timeout: Duration,
     ) -> anyhow::Result<Self> {
-        let mut config = match kubeconfig {
-            Some(path) => {
-                let file =
-                    Kubeconfig::read_from(path).with_context(|| format!("kubeconfig {}", path.display()))?;
-                let options = KubeConfigOptions { context: context.map(Into::into), ..Default::default() };
-                let config = Config::from_custom_kubeconfig(file, &options).await;
-                config.with_context(|| format!("kubeconfig {}", path.display()))?
-            }
-            None => Config::incluster().context("the service account of this pod")?,
+        let Some(path) = kubeconfig else {
+            return Self::with(Config::incluster().context("the service account of this pod")?, timeout);
         };
+        let read = Kubeconfig::read_from(path).with_context(|| format!("kubeconfig {}", path.display()))?;
+        Self::of(read, context, timeout).await.with_context(|| format!("kubeconfig {}", path.display()))
+    }
+
+    /// Connects as a kubeconfig says that was read.
+    pub async fn of(read: Kubeconfig, context: Option<&str>, timeout: Duration) -> anyhow::Result<Self> {
+        let options = KubeConfigOptions { context: context.map(Into::into), ..Default::default() };
+        Self::with(Config::from_custom_kubeconfig(read, &options).await?, timeout)
+    }
+
+    fn with(mut config: Config, timeout: Duration) -> anyhow::Result<Self> {
         config.connect_timeout = Some(timeout);
         config.write_timeout = Some(timeout);
         // Watches are long; every other request is bounded by `timeout` as a whole.
@@ -94,9 +98,34 @@ impl Access {
         self.call(Method::PATCH, path, "application/strategic-merge-patch+json", Some(body)).await
     }
 
+    /// Sends a request to what is behind the API server, with a header of its own.
+    pub async fn pass(
+        &self,
+        method: Method,
+        path: &str,
+        own: (&'static str, String),
+        body: Vec<u8>,
+    ) -> Reply {
+        let media = (header::CONTENT_TYPE.as_str(), "application/json".to_owned());
+        let headers = if body.is_empty() { vec![own] } else { vec![own, media] };
+        self.answered(method, path, &headers, body).await
+    }
+
     async fn call(&self, method: Method, path: &str, media: &str, body: Option<&Value>) -> Reply {
+        let media = (!media.is_empty()).then(|| (header::CONTENT_TYPE.as_str(), media.to_owned()));
+        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        self.answered(method, path, media.as_slice(), body).await
+    }
+
+    async fn answered(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, String)],
+        body: Vec<u8>,
+    ) -> Reply {
         let answered = async {
-            let response = self.send(method.clone(), path, media, body).await?;
+            let response = self.send(method.clone(), path, headers, body).await?;
             let status = response.status();
             let body = response.into_body().collect().await.map_err(|error| error.to_string())?;
             Ok::<_, String>((status, body.to_bytes()))
@@ -116,7 +145,7 @@ impl Access {
 
     /// Opens a stream: the body is read by the caller, however long it takes.
     pub(crate) async fn open(&self, path: &str) -> Result<axum::http::Response<Body>, String> {
-        let opened = tokio::time::timeout(self.timeout, self.send(Method::GET, path, "", None)).await;
+        let opened = tokio::time::timeout(self.timeout, self.send(Method::GET, path, &[], Vec::new())).await;
         opened.map_err(|_| format!("no answer within {:?}", self.timeout))?
     }
 
@@ -124,14 +153,13 @@ impl Access {
         &self,
         method: Method,
         path: &str,
-        media: &str,
-        body: Option<&Value>,
+        headers: &[(&'static str, String)],
+        body: Vec<u8>,
     ) -> Result<axum::http::Response<Body>, String> {
         let mut request = Request::builder().method(method).uri(path);
-        if !media.is_empty() {
-            request = request.header(header::CONTENT_TYPE, media);
+        for (name, value) in headers {
+            request = request.header(*name, value);
         }
-        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
         let request = request.body(Body::from(body)).map_err(|error| error.to_string())?;
         self.client.send(request).await.map_err(|error| chain(&error))
     }
@@ -145,11 +173,12 @@ fn chain(error: &dyn std::error::Error) -> String {
     texts.join(": ")
 }
 
-/// The message of a `Status` object.
+/// The message of a `Status` object, or the detail of a problem document.
 fn message(body: &[u8]) -> String {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Status {
+        #[serde(alias = "detail")]
         message: String,
     }
     let status: Status = serde_json::from_slice(body).unwrap_or_default();

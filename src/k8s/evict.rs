@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::access::{Access, Reply};
 use super::tell::{Status, Teller, Told};
 use super::write::pod_path;
-use crate::metrics::Metrics;
+use crate::metrics::{Evicted, Metrics};
 use crate::model::{Pod, PodKey, Policy};
 use crate::owner::Snapshot;
 use crate::preempt::{Eviction, eviction};
@@ -79,7 +79,8 @@ impl Evictor {
         };
         let pods: Vec<&Arc<Pod>> = waiting.iter().filter(may_preempt).take(PODS_PER_LOOK).collect();
         let cluster = &snapshot.cluster;
-        let lowest = cluster.indices().map(|index| cluster.row(index).priority_min).min().unwrap_or(i32::MAX);
+        let lowest =
+            cluster.indices().map(|index| cluster.row(index).traits.priority_min).min().unwrap_or(i32::MAX);
         let mut claims = Vec::new();
         let mut used = BTreeSet::new(); // nodes that this look has claimed already
         for pod in pods.into_iter().filter(|pod| pod.priority > lowest) {
@@ -122,19 +123,13 @@ impl Evictor {
         info!(pod = %pod.key, %node, victims = names.join(", "), "Making room.");
         for victim in victims {
             self.recent.push_back(now_ms);
-            let body = json!({
-                "apiVersion": "policy/v1",
-                "kind": "Eviction",
-                "metadata": { "name": &*victim.key.name, "namespace": &*victim.key.namespace },
-                "deleteOptions": { "preconditions": { "uid": &*victim.uid } },
-            });
-            let reply = self.access.create(&format!("{}/eviction", pod_path(&victim.key)), &body).await;
+            let reply = evict(&self.access, &victim.key, &victim.uid).await;
             if !matches!(reply, Reply::Done(_)) {
                 warn!(pod = %victim.key, ?reply, "An eviction was refused; the rest is left.");
-                self.metrics.eviction("refused");
+                self.metrics.eviction(Evicted::Refused);
                 return false;
             }
-            self.metrics.eviction("done");
+            self.metrics.eviction(Evicted::Done);
             let note = format!(
                 "Evicted for pod {} of priority {} (this one has {}): no GPU had room for its MIG devices",
                 pod.key, pod.priority, victim.priority
@@ -168,6 +163,17 @@ impl Evictor {
         }
         Some(budgets)
     }
+}
+
+/// Asks for the eviction of the pod of that UID, within the `PodDisruptionBudget`s.
+pub(super) async fn evict(access: &Access, pod: &PodKey, uid: &str) -> Reply {
+    let body = json!({
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": { "name": &*pod.name, "namespace": &*pod.namespace },
+        "deleteOptions": { "preconditions": { "uid": uid } },
+    });
+    access.create(&format!("{}/eviction", pod_path(pod)), &body).await
 }
 
 #[derive(Deserialize)]

@@ -19,10 +19,12 @@ use super::access::{Access, Reply};
 use super::age::Clock;
 use super::feed::pod_event;
 use super::lease::{Election, Standing};
+use super::plans::{Kept, Store, Trouble};
 use super::write::pod_path;
 use crate::cache::{Cache, Event, Fence};
 use crate::model::PodKey;
 use crate::owner::{Model, Stopped};
+use crate::wire::plans::PlanView;
 use crate::wire::{Dialect, FENCE_ANNOTATION};
 
 /// Fences written at once.
@@ -70,6 +72,7 @@ pub(super) struct Lead {
     pub(super) leadership: Arc<Leadership>,
     pub(super) relist: watch::Sender<u64>,
     pub(super) listed: Vec<watch::Receiver<u64>>,
+    pub(super) plans: Store,
     /// Turns true when the process is told to stop.
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -158,6 +161,7 @@ impl Lead {
             dialect: self.dialect.clone(),
             leadership: self.leadership.clone(),
             listed: self.listed.clone(),
+            plans: self.plans.clone(),
             number,
             fence,
         }
@@ -171,6 +175,7 @@ struct Takeover {
     dialect: Arc<Dialect>,
     leadership: Arc<Leadership>,
     listed: Vec<watch::Receiver<u64>>,
+    plans: Store,
     number: u64,
     fence: Fence,
 }
@@ -181,6 +186,7 @@ impl Takeover {
         for listed in &mut self.listed {
             listed.wait_for(|&listed| listed >= number).await.map_err(|_| Stopped)?;
         }
+        self.keep_places().await?;
         let waiting = self.model.pending().await?;
         // A gated pod cannot be bound, and one without devices is nothing of ours.
         let may_be_bound = waiting.iter().filter(|pod| {
@@ -206,6 +212,25 @@ impl Takeover {
         self.leadership.is_ready.store(true, Ordering::Relaxed);
         info!(term = self.fence.term, fenced = count, "Ready.");
         Ok(())
+    }
+
+    /// Keeps the places of the plan that runs, before anybody is told that there is room.
+    async fn keep_places(&self) -> Result<(), Stopped> {
+        let kept = loop {
+            match self.plans.load().await {
+                Ok(kept) => break kept,
+                Err(Trouble::Refused(why)) => {
+                    warn!(why, "The record of plans cannot be read: none is carried out.");
+                    break Kept::default();
+                }
+                Err(Trouble::Stale(why)) => {
+                    warn!(why, "The record of plans cannot be read yet; trying again.");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        };
+        let holds = kept.plans.iter().flat_map(PlanView::holds).collect();
+        self.model.apply(Event::Hold(holds)).await.map(|_| ())
     }
 
     async fn fence(&self, number: u64, key: PodKey, uid: Arc<str>) -> Result<(), Stopped> {

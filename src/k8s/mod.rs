@@ -15,9 +15,12 @@
 //! | `lease`, `lead` | who leads; taking over and stepping down |
 //! | `write` | effects of the model: the only place where placements change the cluster |
 //! | `nominate`, `tell`, `evict` | waiting pods: nominations, words, room made |
+//! | `plans` | repacks that are carried out |
+//! | `budgets` | `PodDisruptionBudget`s, when somebody plans with them |
 //! | `compare` | the model against the API server; the model of one moment |
 //! | `managed` | whether kube-scheduler asks about everything |
 //! | `relabel` | layouts of static MIG nodes: the labels that mig-manager follows |
+//! | `review` | who asks the placement API, and what they may |
 //! | `rights` | what all this needs RBAC to allow |
 //!
 //! Invariants: a Binding demands the UID and the version of the pod that the decision saw; a write to
@@ -26,6 +29,7 @@
 
 mod access;
 mod age;
+mod budgets;
 mod compare;
 mod evict;
 mod feed;
@@ -33,7 +37,9 @@ mod lead;
 mod lease;
 mod managed;
 mod nominate;
+mod plans;
 mod relabel;
+mod review;
 pub mod rights;
 mod tell;
 mod watch;
@@ -51,18 +57,24 @@ pub use access::{Access, Reply};
 pub use age::{Age, Clock};
 pub use lead::Leadership;
 use nominate::News;
+use plans::{Carrier, Plans, Store, Wish, on_demand::OnDemand};
 pub use relabel::Relabel;
+pub use review::Reviews;
 pub(crate) use watch::Change;
 
 use crate::cache::{Cache, Difference, Effect, Event};
-use crate::config::{Election as ElectionMode, Kubernetes};
+use crate::carry::Objection;
+use crate::config::{Election as ElectionMode, Kubernetes, Repack};
 use crate::extender::Claims;
 use crate::metrics::Metrics;
 use crate::model::Policy;
 use crate::nominate::Nominator;
 use crate::owner::{Effects, Model, Stopped, reprice};
+use crate::repack::Budget;
 use crate::solver::Scores;
 use crate::wire::Dialect;
+use crate::wire::plans::PlanView;
+use crate::wire::repack::StepView;
 
 /// How often the model is told the time.
 const TICK: Duration = Duration::from_millis(50);
@@ -74,6 +86,8 @@ pub struct Start {
     pub access: Access,
     /// The configuration.
     pub kubernetes: Kubernetes,
+    /// What may be done with plans that move pods.
+    pub repack: Repack,
     /// Prices.
     pub scores: Arc<Scores>,
     /// Policy of pods that choose none.
@@ -96,13 +110,15 @@ pub struct Live {
     leadership: Arc<Leadership>,
     listed: Vec<tokio_watch::Receiver<u64>>,
     claims: Arc<ArcSwap<Claims>>,
+    plans: Plans,
+    may_apply: bool,
 }
 
 impl Live {
     /// Starts everything that keeps `cache` and the cluster in step. The tasks run for ever; the first that
     /// ends ends the process, but for the one that leads, which ends when it is told to stop.
     pub fn start(start: Start, cache: Cache) -> (Self, Model, JoinSet<Result<(), Stopped>>) {
-        let Start { access, kubernetes, scores, policy, dialect, metrics, stop } = start;
+        let Start { access, kubernetes, repack, scores, policy, dialect, metrics, stop } = start;
         let mut tasks = JoinSet::new();
         let (model, effects, owner) = Model::start(cache);
         tasks.spawn(async move {
@@ -135,6 +151,7 @@ impl Live {
         let age = Age::new(clock, contacts);
         tasks.spawn(keep(age.clone(), access.clone()));
         let identity: Arc<str> = identity(&kubernetes).into();
+        let store = Store { access: access.clone(), namespace: agents };
         let lead = lead::Lead {
             access: access.clone(),
             model: model.clone(),
@@ -145,6 +162,7 @@ impl Live {
             leadership: leadership.clone(),
             relist,
             listed: listed.clone(),
+            plans: store.clone(),
             stop,
         };
         tasks.spawn(lead.run());
@@ -166,6 +184,10 @@ impl Live {
             identity,
             has_events: kubernetes.events.enabled,
         };
+        let carrier = Carrier::new(&teller, &leadership, &metrics, store, repack.step_time_limit_seconds);
+        let (plans, carrying) = carrier.start();
+        tasks.spawn(carrying);
+        let on_demand = OnDemand::if_enabled(&access, &plans, repack.on_demand);
         let preemption = &kubernetes.preemption;
         let evictor = preemption.enabled.then(|| {
             let per_minute = preemption.evictions_per_minute;
@@ -181,6 +203,7 @@ impl Live {
             teller,
             nominator: Nominator::new(scores, policy),
             evictor,
+            on_demand,
             schedulers: kubernetes.schedulers,
             is_enabled: kubernetes.nominator.enabled,
         };
@@ -188,7 +211,9 @@ impl Live {
         if let Some(file) = kubernetes.scheduler_config_file {
             tasks.spawn(managed::watch(file, model.clone(), metrics));
         }
-        let live = Self { access, model: model.clone(), dialect, age, leadership, listed, claims };
+        let may_apply = repack.apply.enabled;
+        let live =
+            Self { access, model: model.clone(), dialect, age, leadership, listed, claims, plans, may_apply };
         (live, model, tasks)
     }
 
@@ -225,6 +250,33 @@ impl Live {
             .to_owned(),
         );
         reasons
+    }
+
+    /// Plans that are, or were, carried out, the oldest first.
+    pub async fn plans(&self) -> Result<Vec<PlanView>, Objection> {
+        self.plans.list().await
+    }
+
+    /// Has moves carried out; answers once they are recorded.
+    pub async fn start_plan(
+        &self,
+        steps: Vec<StepView>,
+        step_time_limit_seconds: Option<u32>,
+    ) -> Result<PlanView, Objection> {
+        if !self.may_apply {
+            return Err(Objection::Disabled);
+        }
+        self.plans.start(Wish { steps, step_time_limit_seconds, room: None }).await
+    }
+
+    /// Stops a plan; answers once that is recorded.
+    pub async fn stop_plan(&self, id: String) -> Result<PlanView, Objection> {
+        self.plans.stop(id).await
+    }
+
+    /// The cluster's `PodDisruptionBudget`s as they are now.
+    pub async fn budgets(&self) -> Result<Vec<Budget>, String> {
+        budgets::budgets(&self.access).await
     }
 
     /// Where the model differs from what the API server has; see [`Difference`].

@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use super::age::Clock;
 use super::evict::Evictor;
 use super::lead::Leadership;
+use super::plans::on_demand::OnDemand;
 use super::tell::{Status, Teller, Told, is_said};
 use crate::extender::Claims;
 use crate::metrics::Metrics;
@@ -58,6 +59,7 @@ pub(super) struct Nominating {
     /// What the extender has to know of rooms that are being made.
     pub(super) claims: Arc<ArcSwap<Claims>>,
     pub(super) evictor: Option<Evictor>,
+    pub(super) on_demand: Option<OnDemand>,
     pub(super) schedulers: Vec<String>,
     pub(super) is_enabled: bool,
 }
@@ -117,6 +119,7 @@ impl Nominating {
             is_due = false;
             let snapshot = self.model.snapshot();
             self.nominator.reprice(&snapshot.scores);
+            self.nominator.hold(&snapshot.holds);
             let turn = tokio::task::block_in_place(|| self.nominator.turn(&snapshot.cluster, PODS_PER_TURN));
             is_more = turn.1;
             self.publish_claims();
@@ -156,7 +159,7 @@ impl Nominating {
                     let told = teller.status(&advice.pod, &status).await;
                     drop(slot);
                     let Ok(told) = told else { return };
-                    metrics.nomination(told.word());
+                    metrics.nomination(told.outcome());
                     if let (Told::Done, Some(first_ms)) = (told, first_ms) {
                         metrics.nominated_after(clock.now_ms().saturating_sub(first_ms));
                     }
@@ -231,13 +234,16 @@ impl Nominating {
         let settled = |pod: &&Arc<Pod>| {
             seen.get(&pod.key).is_some_and(|seen| now_ms.saturating_sub(seen.first_ms) >= SETTLED_MS)
         };
-        let settled: Vec<Arc<Pod>> = self.nominator.nowhere().filter(settled).cloned().collect();
+        let mut settled: Vec<Arc<Pod>> = self.nominator.nowhere().filter(settled).cloned().collect();
+        self.make_room_by_moves(&mut settled, now_ms).await;
         if let Some(evictor) = &mut self.evictor {
             for pod in evictor.given_up(now_ms) {
                 self.nominator.unclaim(&pod);
             }
             let snapshot = self.model.snapshot();
-            for (pod, node) in evictor.make_room(&snapshot, &settled, now_ms, &self.teller).await {
+            let is_free = |pod: &&Arc<Pod>| self.nominator.held_for(pod).is_none();
+            let free: Vec<Arc<Pod>> = settled.iter().filter(is_free).cloned().collect();
+            for (pod, node) in evictor.make_room(&snapshot, &free, now_ms, &self.teller).await {
                 self.nominator.claim(&pod, &node);
             }
         }
@@ -263,6 +269,30 @@ impl Nominating {
                         .await;
                 }
             });
+        }
+    }
+}
+
+impl Nominating {
+    /// Has pods moved for one that fits nowhere; those for which this happens do not count as such any more.
+    async fn make_room_by_moves(&mut self, settled: &mut Vec<Arc<Pod>>, now_ms: u64) {
+        let Some(on_demand) = &mut self.on_demand else { return };
+        for pod in on_demand.given_up(now_ms).await {
+            self.nominator.unclaim(&pod);
+        }
+        let mut rooms = on_demand.rooms().await;
+        if rooms.is_empty() {
+            let is_free = |pod: &&Arc<Pod>| self.nominator.held_for(pod).is_none();
+            let free: Vec<Arc<Pod>> = settled.iter().filter(is_free).cloned().collect();
+            let snapshot = self.model.snapshot();
+            rooms.extend(on_demand.make_room(&snapshot, &free, now_ms, &self.teller).await);
+        }
+        for (pod, node) in rooms {
+            // One that has its place there already keeps it.
+            if self.nominator.nowhere().any(|waiting| waiting.key == pod) {
+                self.nominator.claim(&pod, &node);
+            }
+            settled.retain(|waiting| waiting.key != pod);
         }
     }
 }

@@ -37,8 +37,8 @@ pub const SERVE: &[Right] = &[
     ),
     right("", "pods/status", &["patch"], "nominations and the condition tangram.gpu/Nominated"),
     right("", "pods/binding", &["create"], "binding"),
-    right("", "pods/eviction", &["create"], "preemption for MIG devices"),
-    right("policy", "poddisruptionbudgets", &["list"], "whom preemption may evict"),
+    right("", "pods/eviction", &["create"], "preemption for MIG devices; repacks that are carried out"),
+    right("policy", "poddisruptionbudgets", &["list"], "whom preemption may evict and repack may move"),
     right(
         "tangram.gpu",
         "gpunodes",
@@ -47,7 +47,21 @@ pub const SERVE: &[Right] = &[
     ),
     right("events.k8s.io", "events", &["create"], "why a pod waits, why one was evicted"),
     lease(&["list", "watch"], &[], "which agents are alive"),
+    right("authentication.k8s.io", "tokenreviews", &["create"], "who asks the placement API"),
+    right("authorization.k8s.io", "subjectaccessreviews", &["create"], "what they may ask"),
+    // A name cannot be checked before the object exists.
+    plans(&["create"], &[], "the record of repacks that are carried out: the first time"),
+    plans(&["get", "update"], &["tangram-plans"], "the record of repacks that are carried out"),
 ];
+
+/// Of the record of plans, in Tangram's own namespace.
+const fn plans(
+    verbs: &'static [&'static str],
+    names: &'static [&'static str],
+    reason: &'static str,
+) -> Right {
+    Right { names, is_cluster_wide: false, ..right("", "configmaps", verbs, reason) }
+}
 
 /// Of Leases, in Tangram's own namespace.
 const fn lease(
@@ -92,3 +106,39 @@ pub const AGENT: &[Right] = &[
     right("tangram.gpu", "gpunodes/status", &["patch", "update"], "its report"),
     lease(&["create", "get", "update"], &[], "its sign of life"),
 ];
+
+/// A rule about paths of the placement API: what people and programs need to use it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathRight {
+    /// Paths; one that ends in `*` means all that begin so.
+    pub paths: &'static [&'static str],
+    /// Methods in lower case, sorted.
+    pub verbs: &'static [&'static str],
+    /// What for.
+    pub reason: &'static str,
+}
+
+/// Reading.
+const READ: PathRight = PathRight {
+    paths: &["/", "/debug/compare", "/docs", "/metrics", "/openapi.json", "/ui/*", "/v1/*"],
+    verbs: &["get"],
+    reason: "looking",
+};
+
+/// Questions that come with a body, and change nothing.
+const PLAN: PathRight = PathRight {
+    paths: &["/v1/dryrun", "/v1/filter", "/v1/repack"],
+    verbs: &["post"],
+    reason: "asking what would be",
+};
+
+/// Whatever changes something.
+const CHANGE: PathRight = PathRight {
+    paths: &["/v1/*"],
+    verbs: &["delete", "patch", "post", "put"],
+    reason: "changing, plans applied above all",
+};
+
+/// The `ClusterRole`s for users of the placement API. Nobody is bound to them by the manifests.
+pub const USERS: [(&str, &[PathRight]); 3] =
+    [("tangram-reader", &[READ]), ("tangram-planner", &[READ, PLAN]), ("tangram-admin", &[READ, CHANGE])];

@@ -10,6 +10,7 @@ use tracing::{debug, warn};
 use super::access::{Access, Reply};
 use super::feed::pod_event;
 use super::write::pod_path;
+use crate::metrics::Nomination;
 use crate::model::{Pod, PodKey};
 use crate::owner::{Model, Stopped};
 use crate::wire::{Dialect, NOMINATED_CONDITION};
@@ -115,11 +116,11 @@ impl Teller {
 
 impl Told {
     /// For the metric.
-    pub(super) fn word(self) -> &'static str {
+    pub(super) fn outcome(self) -> Nomination {
         match self {
-            Self::Done => "done",
-            Self::Again => "again",
-            Self::Gone => "gone",
+            Self::Done => Nomination::Done,
+            Self::Again => Nomination::Again,
+            Self::Gone => Nomination::Gone,
         }
     }
 }

@@ -62,9 +62,12 @@ impl Writer {
 
     async fn carry_out(&self, effect: Effect) -> Result<(), Stopped> {
         let answer = match effect {
-            Effect::Bind { pod, uid, revision, node, placement } => {
+            Effect::Bind { pod, uid, revision, node, placement, nominated } => {
                 let outcome = self.bind(&pod, &uid, revision, &node, &placement).await;
                 self.metrics.binding(&outcome);
+                if outcome == Written::Done {
+                    self.metrics.landed(nominated.as_deref(), &node);
+                }
                 Answer::Bind { uid, outcome }
             }
             Effect::ReadPod { pod, uid, revision, fence } => {

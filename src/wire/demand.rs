@@ -39,26 +39,27 @@ impl Reader<'_> {
             spec.affinity.pod_affinity.is_some() || spec.affinity.pod_anti_affinity.is_some();
         let has_unmodelled = has_volume || has_pod_affinity || !spec.topology_spread_constraints.is_empty();
         let host_ports = self.host_ports();
-        if !spec.node_name.is_empty() {
-            // A bound pod has passed those filters, perhaps under rules newer than these.
-            return Ok(Demand { resources, host_ports, has_unmodelled, ..Demand::default() });
-        }
+        let node_selector =
+            spec.node_selector.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into()));
+        let chosen = self.affinity().and_then(|affinity| Ok((affinity, self.tolerations()?)));
+        let ((affinity, tolerations), is_readable) = match chosen {
+            Ok(chosen) => (chosen, true),
+            // A bound pod has passed those filters, perhaps under rules newer than these; it is not to be moved by them.
+            Err(_) if !spec.node_name.is_empty() => (Default::default(), false),
+            Err(error) => return Err(error),
+        };
         Ok(Demand {
             resources,
-            node_selector: spec
-                .node_selector
-                .iter()
-                .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
-                .collect(),
-            affinity: self.affinity()?,
-            tolerations: spec
-                .tolerations
-                .iter()
-                .map(|toleration| self.toleration(toleration))
-                .collect::<Result<_, _>>()?,
+            node_selector: node_selector.collect(),
+            affinity,
+            tolerations,
             host_ports,
-            has_unmodelled,
+            has_unmodelled: has_unmodelled || !is_readable,
         })
+    }
+
+    fn tolerations(&self) -> Result<Vec<Toleration>, ObjectError> {
+        self.object.spec.tolerations.iter().map(|toleration| self.toleration(toleration)).collect()
     }
 
     /// The ports of containers and of restartable init containers, as kube-scheduler's `NodePorts` counts

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::view::kind_words;
 use crate::mig::{Catalog, ModelRow, Occupancy, ProfileName};
@@ -10,7 +11,7 @@ use crate::model::{Cluster, Node, Partitioned, PoolKind};
 use crate::solver::{Fragmentation, Scores, whole_gpu_fragmentation};
 
 /// NVML memory slices of one GPU or of many (A100: 8, A30: 4, RTX PRO 6000: 12 per GPU).
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct FreeView {
     total_memory_slices: u32,
@@ -40,7 +41,7 @@ impl FreeView {
 }
 
 /// Where the cluster's capacity is, and where it is lost.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FragmentationView {
     generation: u64,
@@ -50,7 +51,7 @@ pub struct FragmentationView {
 }
 
 /// Capacity of one GPU model, or of all.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Capacity {
     /// GPUs that Tangram partitions.
@@ -71,7 +72,7 @@ struct Capacity {
 }
 
 /// Healthy GPUs in MIG mode that are not Tangram's to partition, in NVML memory slices.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct StaticView {
     gpus: u32,
@@ -98,7 +99,8 @@ impl StaticView {
     }
 }
 
-#[derive(Debug, Serialize)]
+/// Counted devices of one resource name and kind.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PoolCapacity {
     resource: String,

@@ -1,15 +1,16 @@
 //! The GPUs in `GET /v1/cluster`: what is where, who has it, who shares it.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::fragmentation::FreeView;
 use super::view::{kind_words, sharing_word};
 use crate::mig::{Catalog, Occupancy, ProfileName};
-use crate::model::{Gpu, Holder, Instance, InstanceReport, Knowledge, Node, PodKey, pool_of};
+use crate::model::{Gpu, GpuHealth, Holder, Instance, InstanceReport, Knowledge, Node, PodKey, pool_of};
 use crate::solver::Scores;
 
 /// One GPU.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct GpuView {
     index: u16,
@@ -30,9 +31,16 @@ pub(super) struct GpuView {
     shared: Option<SharedView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     free: Option<FreeView>,
+    /// The slices that are free and that no profile of the demand can use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stranded: Vec<u8>,
+    /// Why it takes nothing more, where its agent says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unhealthy: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+/// A GPU instance.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct InstanceView {
     profile: String,
@@ -50,7 +58,8 @@ struct InstanceView {
     knowledge: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+/// A pod that has a device, or shares of it.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct HolderView {
     pod: String,
@@ -60,7 +69,7 @@ struct HolderView {
 }
 
 /// A device that pods share.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct SharedView {
     /// `time-slicing` or `mps`, where a label says it.
@@ -95,6 +104,11 @@ impl GpuView {
                 SharedView::new(node, None, &reported.holders, reported.memory_used_mib)
             }),
             free: (!is_closed).then(|| FreeView::new(scores.fragmentation(gpu.occupancy))),
+            stranded: scores.stranded(gpu.occupancy),
+            unhealthy: reported.and_then(|reported| match &reported.health {
+                GpuHealth::Healthy => None,
+                GpuHealth::Unhealthy(why) => Some(why.to_string()),
+            }),
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::layouts::{Asked, Counts, Entry, Layout, Layouts, StaticNode, Wanted, entries};
 use crate::mig::{Catalog, ProfileName};
 
 /// A plan.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LayoutsView {
     /// The nodes that mig-manager partitions, by name.
@@ -26,7 +27,8 @@ pub struct LayoutsView {
 }
 
 /// A node of a plan.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = LayoutsNodeView)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeView {
     /// Its name.
@@ -51,7 +53,7 @@ pub struct NodeView {
 }
 
 /// GPUs of a node that are cut alike.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CutView {
     /// Indices; absent for all GPUs of the node.
@@ -64,7 +66,7 @@ pub struct CutView {
 }
 
 /// What a plan buys in devices of one profile.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProfileView {
     /// The profile.

@@ -16,12 +16,16 @@ const FORBIDDING: [(&str, &str); 3] = [
 /// What an object says of whether its pod may be moved.
 pub(super) fn mobility(metadata: &Metadata) -> Mobility {
     let labels = metadata.labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into()));
-    Mobility { pinned: pinned(metadata), labels: labels.collect() }
+    let controller = metadata.owner_references.iter().find(|owner| owner.controller == Some(true));
+    let uid = controller.map(|owner| owner.uid.as_str()).filter(|uid| !uid.is_empty());
+    Mobility {
+        pinned: pinned(metadata, controller.map(|owner| owner.kind.as_str())),
+        controller: uid.map(Into::into),
+        labels: labels.collect(),
+    }
 }
 
-fn pinned(metadata: &Metadata) -> Option<Pinned> {
-    let controller = metadata.owner_references.iter().find(|owner| owner.controller == Some(true));
-    let kind = controller.map(|owner| owner.kind.as_str());
+fn pinned(metadata: &Metadata, kind: Option<&str>) -> Option<Pinned> {
     if metadata.annotations.contains_key(MIRROR) || kind == Some("Node") {
         return Some(Pinned::Static);
     }

@@ -18,12 +18,26 @@
 //! answers    the same: answers
 //! scheduler_config KubeSchedulerConfiguration files
 //! dryrun     POST /v1/dryrun
+//! scenario   the question of a dry run beside its pods: changes, a batch
+//! whatif     its answer beside the pods
+//! explain    GET /v1/pods/{namespace}/{name}/explain
 //! repack     POST /v1/repack
+//! plans      GET /v1/plans, and how they are kept in the cluster
 //! budget     PodDisruptionBudget -> repack::Budget
 //! mobility   whether a pod may be moved
-//! view       GET /v1/cluster
+//! view       GET /v1/cluster, /v1/nodes
+//! census     the same: figures
+//! page       lists in pages
+//! pods       GET /v1/pods
+//! mix        GET /v1/demand
 //! gpu_view   the same: GPUs
+//! topology   the same: where a node stands
+//! events     GET /v1/events
+//! sample     GET /v1/history
+//! profiles   GET /v1/profiles
 //! fragmentation GET /v1/fragmentation
+//! deletion   DELETE /v1/pods/{namespace}/{name}
+//! compare    GET /debug/compare
 //! layouts    GET /v1/layouts
 //! mig_parted configurations of nvidia-mig-parted, and label patches
 //! trace      traces of pods and nodes, and what became of them
@@ -32,10 +46,15 @@
 
 mod answers;
 mod budget;
+pub mod census;
 mod cluster_file;
+pub mod compare;
+pub mod deletion;
 mod demand;
 pub mod document;
 pub mod dryrun;
+pub mod events;
+pub mod explain;
 pub mod extender;
 pub mod fragmentation;
 mod gpu_view;
@@ -44,17 +63,26 @@ pub mod gpunode_status;
 pub mod layouts;
 mod lease;
 pub mod mig_parted;
+pub mod mix;
 mod mobility;
 mod node;
 mod object;
+pub mod page;
 mod placement;
+pub mod plans;
 mod pod;
+pub mod pods;
+pub mod profiles;
 mod quantities;
 pub mod repack;
+pub mod sample;
+pub mod scenario;
 pub mod scheduler_config;
 pub mod simulation;
+mod topology;
 pub mod trace;
 pub mod view;
+pub mod whatif;
 mod workload;
 
 use std::collections::BTreeSet;

@@ -34,6 +34,8 @@ pub(super) struct Metadata {
 pub(super) struct OwnerReference {
     #[serde(deserialize_with = "or_default")]
     pub(super) kind: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) uid: String,
     pub(super) controller: Option<bool>,
 }
 

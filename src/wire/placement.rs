@@ -5,6 +5,7 @@
 //! Written with the Binding, in the transaction that assigns the node; read back from bound pods only.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::mig::ProfileName;
 use crate::model::{Device, Placement};
@@ -21,7 +22,7 @@ struct Annotation {
 }
 
 /// A device of a placement, as the annotation and the API write it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeviceForm {
     /// Container.
     pub container: String,
@@ -56,12 +57,15 @@ pub(super) fn parse(value: &str) -> Result<Placement, String> {
     if annotation.version != VERSION {
         return Err(format!("version {} is not known, only {VERSION}", annotation.version));
     }
-    let device = |form: DeviceForm| {
-        let profile =
-            ProfileName::parse(&form.profile).ok_or_else(|| "a device's profile is malformed".to_owned())?;
-        Ok(Device { container: form.container.into(), gpu: form.gpu, profile, start: form.start })
-    };
-    annotation.devices.into_iter().map(device).collect::<Result<_, _>>().map(|devices| Placement { devices })
+    let devices = annotation.devices.iter().map(device).collect::<Option<_>>();
+    let devices = devices.ok_or_else(|| "a device's profile is malformed".to_owned())?;
+    Ok(Placement { devices })
+}
+
+/// A device; `None` where its profile is malformed.
+pub(super) fn device(form: &DeviceForm) -> Option<Device> {
+    let profile = ProfileName::parse(&form.profile)?;
+    Some(Device { container: form.container.as_str().into(), gpu: form.gpu, profile, start: form.start })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::object::{Metadata, PodSpec, or_default};
 use super::quantities::{Slot, slots, total};
 use super::{Dialect, ObjectError, PLACEMENT_ANNOTATION, mobility, placement};
 use crate::model::{
-    Mobility, Pod, PodKey, Policy, Request, ResourceKind, SliceAsk, Version, Waiting, Want, resource_kind,
+    Pod, PodKey, Policy, Request, ResourceKind, SliceAsk, Version, Waiting, Want, resource_kind,
 };
 
 /// Key of the annotation, or label, that chooses a pod's placement policy.
@@ -119,8 +119,10 @@ pub fn pod(object: &PodObject, dialect: &Dialect) -> Result<Pod, ObjectError> {
         policy: if is_bound { None } else { reader.policy()? },
     };
     // Most pods of a cluster hold no device, and nobody asks whether they may be moved.
-    let mobility =
-        if request.is_empty() { Mobility::default() } else { mobility::mobility(&object.metadata) };
+    let mut mobility = mobility::mobility(&object.metadata);
+    if request.is_empty() {
+        mobility.labels.clear(); // most pods of most clusters ask for no device
+    }
     Ok(Pod {
         key: object.key(),
         uid: object.metadata.uid.as_str().into(),

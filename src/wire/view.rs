@@ -1,33 +1,59 @@
 //! `GET /v1/cluster`: the model as people and tools read it.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::census::{GroupView, RoomView, TotalsView};
 use super::dryrun::request_words;
 use super::gpu_view::GpuView;
+use super::page::PageView;
+use super::topology::TopologyView;
 use crate::mig::ProfileName;
 use crate::model::{Node, Pod, Pool, PoolFacts, PoolKind, Sharing};
 use crate::solver::Scores;
 
 /// The whole cluster.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterView {
     /// Number of the snapshot; it grows with every change.
     pub generation: u64,
-    /// The nodes, by name.
+    /// Figures of the whole.
+    pub totals: TotalsView,
+    /// GPU instances that could start now, by profile, if all room went to it.
+    pub free: Vec<RoomView>,
+    /// Figures by GPU model and node pool.
+    pub groups: Vec<GroupView>,
+    /// The nodes, by name; not in a summary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<Vec<NodeView>>,
+    /// Pods that are known and stand on no node, by key; not in a summary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Vec<PodView>>,
+}
+
+/// One page of the nodes.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodesView {
+    /// Number of the snapshot.
+    pub generation: u64,
+    /// By name.
     pub nodes: Vec<NodeView>,
-    /// Pods that are known and stand on no node, by key.
-    pub pending: Vec<PodView>,
+    /// Where this page stands.
+    pub page: PageView,
 }
 
 /// One node.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeView {
     name: String,
     #[serde(skip_serializing_if = "str::is_empty")]
     product: String,
     is_unschedulable: bool,
+    #[serde(skip_serializing_if = "TopologyView::is_empty")]
+    topology: TopologyView,
     /// Where occupancy comes from: `agent` (a GpuNode report), or `labels`.
     source: &'static str,
     pools: Vec<PoolView>,
@@ -38,7 +64,7 @@ pub struct NodeView {
 }
 
 /// Counted devices of a node; which device a pod has is the kubelet's choice.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PoolView {
     resource: String,
@@ -57,7 +83,8 @@ struct PoolView {
     devices: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+/// What one pod has of a pool.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct HoldingView {
     pod: String,
@@ -68,7 +95,7 @@ struct HoldingView {
 }
 
 /// A pod.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodView {
     pod: String,
@@ -99,6 +126,7 @@ impl NodeView {
             name: node.facts.name.to_string(),
             product: node.facts.product.to_string(),
             is_unschedulable: node.facts.is_unschedulable,
+            topology: TopologyView::new(&node.facts.labels),
             source: if node.report.is_some() { "agent" } else { "labels" },
             pools: pools(node),
             gpus: node.gpus.iter().map(|gpu| GpuView::new(node, gpu, scores)).collect(),
