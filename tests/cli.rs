@@ -6,7 +6,7 @@
 mod command;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use std::process::{Child, Command, Stdio};
 
@@ -136,6 +136,8 @@ fn what_goes_wrong_is_told_with_its_object_and_is_exit_code_2() {
     let config = write("config.yaml", "limits: {nodeNmes: 3}\n");
     let unknown = write("service.yaml", "kind: Service\nmetadata: {name: web}\n");
     let one = "examples/pods/one-slice.yaml";
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
     for (arguments, words) in [
         (vec!["plan", "-f", one, "--cluster", &broken], "not valid JSON: EOF while parsing an object"),
         (vec!["plan", "-f", one, "--cluster", &empty], "holds no Kubernetes object"),
@@ -146,7 +148,8 @@ fn what_goes_wrong_is_told_with_its_object_and_is_exit_code_2() {
         (vec!["serve", "--config", &config], "nodeNmes"),
         (vec!["serve", "--log-level", "loud,,=="], "log level"),
         (vec!["serve", "--listen", "nowhere"], "invalid socket address"),
-        (vec!["serve", "--listen", "192.0.2.1:1"], "cannot listen on 192.0.2.1:1"),
+        (vec!["serve", "--listen", &taken], &format!("cannot listen on {taken}")),
+        (vec!["serve", "--listen", "0.0.0.0:1"], "listen: 0.0.0.0:1: without authentication everybody"),
     ] {
         let output = tangram(&arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -166,7 +169,7 @@ fn objects_that_cannot_be_read_are_named_and_the_rest_is_served() {
         {"kind":"ConfigMap","metadata":{"name":"c"}}]}"#;
     std::fs::write(&file, items).unwrap();
     let mut server = Server::start(&["--log-format", "json", "--cluster", file.to_str().unwrap()]);
-    let cluster = server.request("GET /v1/cluster HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let cluster = server.request("GET /v1/cluster HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     assert!(cluster.contains(r#""name":"good""#), "{cluster}");
     assert!(
         cluster.contains(r#"status.allocatable[nvidia.com/gpu]: \"two\" is not a Kubernetes quantity"#),
@@ -198,4 +201,37 @@ fn help_teaches_by_example() {
         serve.contains("urlPrefix is `http://ADDRESS/scheduler`") && serve.contains("127.0.0.1:7240"),
         "{serve}"
     );
+}
+
+#[test]
+fn explain_and_what_if_say_by_their_exit_code_whether_all_is_well() {
+    let stuck = tangram(&["explain", "research/longseq-ft-xl-ks47r"]);
+    assert_eq!(stuck.status.code(), Some(1), "{}", text(&stuck.stderr));
+    let told = text(&stuck.stdout);
+    for line in
+        ["None of 35 nodes takes it", "one node more of NVIDIA-H200, like dyn-h200-01", "No such change: "]
+    {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    let fits = tangram(&["explain", "vllm-mistral-small-k4fzsk55js-v8hcf", "-n", "inference", "-o", "json"]);
+    let answer: serde_json::Value = serde_json::from_slice(&fits.stdout).unwrap();
+    assert_eq!((fits.status.code(), &answer["pending"]["fits"]["node"]), (Some(0), &"dyn-h100-04".into()));
+    let unknown = tangram(&["explain", "x"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("there is no pod default/x in the cluster"));
+
+    let added = tangram(&["what-if", "drain", "dyn-h100-06", "add", "p5.48xlarge=2", "-o", "json"]);
+    let answer: serde_json::Value = serde_json::from_slice(&added.stdout).unwrap();
+    assert_eq!(added.status.code(), Some(0), "{answer:#}");
+    assert_eq!(answer["addedNodes"], serde_json::json!(["p5.48xlarge-new-1", "p5.48xlarge-new-2"]));
+    assert_eq!(answer["displaced"][0]["fate"], "moves");
+    for (arguments, message) in [
+        (["what-if", "burn", "x"].as_slice(), "\"burn\" is no change"),
+        (&["what-if", "drain", "x"], "changes[0]: there is no node x"),
+        (&["what-if", "drain", "dyn-h100-06", "add"], "add is followed by nothing"),
+    ] {
+        let refused = tangram(arguments);
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&refused.stderr).contains(message), "{}", text(&refused.stderr));
+    }
 }

@@ -8,17 +8,15 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-/// Gets `path` of `server`; an answer other than 200 is an error with the problem's detail.
-pub(super) fn get(server: &Uri, path: &str) -> anyhow::Result<Bytes> {
-    ask(server, Method::GET, path, Vec::new())
-}
-
-/// Posts a body to `path` of `server`; the same.
-pub(super) fn post(server: &Uri, path: &str, body: Vec<u8>) -> anyhow::Result<Bytes> {
-    ask(server, Method::POST, path, body)
-}
-
-fn ask(server: &Uri, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<Bytes> {
+/// Asks for `path` of `server`, with a token to show; an answer other than success is an error with the problem's
+/// detail.
+pub(super) fn ask(
+    server: &Uri,
+    method: Method,
+    path: &str,
+    token: Option<&str>,
+    body: Vec<u8>,
+) -> anyhow::Result<Bytes> {
     if server.scheme_str() != Some("http") {
         bail!("--server {server}: expected http://HOST:PORT");
     }
@@ -32,11 +30,12 @@ fn ask(server: &Uri, method: Method, path: &str, body: Vec<u8>) -> anyhow::Resul
             stream.with_context(|| format!("--server {server}: is `tangram serve` running there?"))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driven = tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", format!("{host}:{port}"))
-            .body(Full::new(Bytes::from(body)))?;
+        let mut request =
+            Request::builder().method(method).uri(path).header("host", format!("{host}:{port}"));
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(Bytes::from(body)))?;
         let response = sender.send_request(request).await.with_context(|| format!("--server {server}"))?;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
@@ -44,11 +43,15 @@ fn ask(server: &Uri, method: Method, path: &str, body: Vec<u8>) -> anyhow::Resul
         if status.is_success() {
             return Ok(body);
         }
-        let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let detail = problem["detail"].as_str().unwrap_or("no reason given");
-        let errors = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let errors = errors.iter().filter_map(Value::as_str).flat_map(|error| ["\n  ", error]);
-        let errors: String = errors.collect();
-        bail!("{server} answered {status}: {detail}{errors}")
+        bail!("{server} answered {status}: {}", problem(&body))
     })
+}
+
+/// What a problem document says.
+pub(super) fn problem(body: &[u8]) -> String {
+    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+    let detail = problem["detail"].as_str().unwrap_or("no reason given");
+    let errors = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let errors = errors.iter().filter_map(Value::as_str).flat_map(|error| ["\n  ", error]);
+    std::iter::once(detail).chain(errors).collect()
 }

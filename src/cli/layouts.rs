@@ -11,7 +11,8 @@ use axum::http::Uri;
 use tokio::runtime::Runtime;
 
 use super::layouts_table::layouts_table;
-use super::{access, client, load_cluster};
+use super::target::Connection;
+use super::{access, load_cluster};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::k8s::{Access, Relabel, fetch};
@@ -43,6 +44,9 @@ pub(super) struct LayoutsCommand {
     /// Ask a running `tangram serve`, which plans with the defaults of the flags below
     #[arg(long, value_name = "URL", conflicts_with_all = ["change_cost", "by_gpu", "split_whole", "seconds"])]
     server: Option<Uri>,
+    /// File with the token to show to the server
+    #[arg(long, value_name = "FILE", requires = "server")]
+    token_file: Option<PathBuf>,
     /// What to plan for: devices that shall be startable, as 1g.10gb=30,3g.40gb=4, or a mix, as 1g.10gb=70%,3g.40gb=30%
     /// [default: the mix that the cluster's pods ask for, those that wait first]
     #[arg(long, value_name = "DEMAND")]
@@ -107,9 +111,8 @@ impl LayoutsCommand {
         if let Some(server) = &self.server {
             let encoded = self.demand.as_ref().map(|demand| demand.replace('%', "%25").replace(' ', ""));
             let query = encoded.map_or_else(String::new, |demand| format!("?demand={demand}"));
-            let body = client::get(server, &format!("/v1/layouts{query}"))?;
-            let plan = serde_json::from_slice(&body).context("the server's answer is no plan")?;
-            self.show(&plan)?;
+            let connection = Connection::to(server, self.token_file.as_deref())?;
+            self.show(&connection.get(&format!("/v1/layouts{query}"))?)?;
             return Ok(ExitCode::SUCCESS);
         }
         let Some(kubeconfig) = &self.kubeconfig else {

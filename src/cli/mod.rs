@@ -1,10 +1,16 @@
 //! The command line.
 
 mod agent;
+mod answers_table;
+mod apply;
 mod client;
+mod completion;
+mod explain;
 mod inventory;
 mod layouts;
 mod layouts_table;
+mod log;
+mod look;
 mod output;
 mod plan;
 mod repack;
@@ -13,9 +19,11 @@ mod scheduler_config;
 mod serve;
 mod simulate;
 mod table;
+mod target;
+mod what_if;
 
 use std::fs::File;
-use std::io::{BufReader, IsTerminal as _, Read};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,7 +32,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
-use tracing_subscriber::EnvFilter;
 
 use crate::cache::Cache;
 use crate::config::{Config, LogFormat};
@@ -54,8 +61,11 @@ Examples:
   tangram serve --cluster cluster.json              the extender on a copy of yours
   tangram serve --kubeconfig ~/.kube/config         the extender on your live cluster
   tangram scheduler-config --cluster cluster.json   what your kube-scheduler needs to ask it
+  tangram status                                    how full, what could start, who waits: `kubectl tangram status`
   tangram agent --once                              what the GPUs of this machine are, and who uses them
   tangram plan -f pods.yaml --cluster cluster.json  would these pods fit, and where?
+  tangram explain research/train-0                  why is this pod where it is, or pending?
+  tangram what-if drain node-1 -f pods.yaml         where would its pods go, and do these still fit?
   tangram layouts --cluster cluster.json            how mig-manager's nodes should be cut for the demand
   tangram repack --gpus 4 --cluster cluster.json    which pods to move to have four more GPUs empty
   tangram simulate reproduce --quick                how well does it pack, next to others?";
@@ -64,11 +74,19 @@ Examples:
 enum Command {
     Serve(serve::Serve),
     Agent(Box<agent::Agent>),
+    Status(look::Status),
+    Nodes(look::Nodes),
+    Gpus(look::Gpus),
+    Pods(look::Pods),
+    Top(look::Top),
     Plan(plan::Plan),
+    Explain(explain::Explain),
+    WhatIf(Box<what_if::WhatIf>),
     Layouts(Box<layouts::LayoutsCommand>),
     Repack(repack::Repack),
     Simulate(Box<simulate::Simulate>),
     SchedulerConfig(scheduler_config::SchedulerConfig),
+    Completion(completion::Completion),
 }
 
 /// Flags that every command takes.
@@ -96,55 +114,28 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     match (&cli.common.log_level, &cli.command) {
         (Some(level), _) => config.log.level.clone_from(level),
-        (
-            None,
-            Command::Plan(_)
-            | Command::Layouts(_)
-            | Command::Repack(_)
-            | Command::Simulate(_)
-            | Command::SchedulerConfig(_),
-        ) => {
-            "warn".clone_into(&mut config.log.level);
-        }
-        (None, Command::Agent(agent)) if agent.is_for_people() => "warn".clone_into(&mut config.log.level),
-        (None, Command::Serve(_) | Command::Agent(_)) => {}
+        (None, Command::Serve(_)) => {}
+        (None, Command::Agent(agent)) if !agent.is_for_people() => {}
+        (None, _) => "warn".clone_into(&mut config.log.level),
     }
-    start_log(&config)?;
+    let _log = log::start(&config, matches!(cli.command, Command::Serve(_)))?;
     match cli.command {
         Command::Serve(serve) => serve.run(config),
         Command::Agent(agent) => agent.run(&config),
+        Command::Status(status) => status.run(&config),
+        Command::Nodes(nodes) => nodes.run(&config),
+        Command::Gpus(gpus) => gpus.run(&config),
+        Command::Pods(pods) => pods.run(&config),
+        Command::Top(top) => top.run(&config),
         Command::Plan(plan) => plan.run(config),
+        Command::Explain(explain) => explain.run(&config),
+        Command::WhatIf(what_if) => what_if.run(&config),
         Command::Layouts(layouts) => layouts.run(&config),
         Command::Repack(repack) => repack.run(&config),
         Command::Simulate(simulate) => simulate.run(config),
         Command::SchedulerConfig(command) => command.run(&config),
+        Command::Completion(completion) => Ok(completion.run()),
     }
-}
-
-const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
-
-fn start_log(config: &Config) -> anyhow::Result<()> {
-    // The library takes any other word for the name of a module, and would log nothing.
-    let is_level = |part: &str| part.contains('=') || LEVELS.contains(&part.to_ascii_lowercase().as_str());
-    let level = &config.log.level;
-    anyhow::ensure!(
-        level.split(',').all(is_level),
-        "log level {level:?}: {}, or MODULE=LEVEL",
-        LEVELS.join(", ")
-    );
-    // Its errors are told by whoever asked, with what was asked; and a picture may have a line without length.
-    let directives = format!("kube_client=off,usvg=off,tiny_skia=off,{level}");
-    let filter =
-        EnvFilter::try_new(&directives).with_context(|| format!("log level {:?}", config.log.level))?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let started = match config.log.format {
-        LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.json().try_init(),
-    };
-    started.map_err(|error| anyhow::anyhow!("the log cannot start: {error}"))
 }
 
 /// The model of a cluster file, or of the built-in example.

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use axum::http::Uri;
 
 use super::output::Output;
 use super::table::dryrun_table;
-use super::{client, load_cluster, read};
+use super::target::{Connection, Remote};
+use super::{load_cluster, read};
 use crate::config::Config;
 use crate::model::Policy;
-use crate::plan::plan;
+use crate::whatif::{Scenario, answer};
 use crate::wire::document::{Head, read_objects};
 use crate::wire::dryrun::parse_policy;
 use crate::wire::dryrun::{DryRun, dryrun_pods};
@@ -28,11 +28,10 @@ pub(super) struct Plan {
     #[arg(short, long = "filename", value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// Plan on this cluster file [default: the built-in example]
-    #[arg(long, value_name = "FILE", conflicts_with = "server")]
+    #[arg(long, value_name = "FILE")]
     cluster: Option<PathBuf>,
-    /// Plan on the model of a running `tangram serve`
-    #[arg(long, value_name = "URL")]
-    server: Option<Uri>,
+    #[command(flatten)]
+    remote: Remote,
     /// Placement policy of pods without the annotation tangram.gpu/policy [default: pack, or the server's]
     #[arg(long, value_parser = parse_policy)]
     policy: Option<Policy>,
@@ -43,18 +42,19 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn run(self, config: Config) -> anyhow::Result<ExitCode> {
-        let answer = match &self.server {
-            Some(server) => self.ask(server)?,
+        let answer = match self.remote.connect(&config, self.cluster.as_deref())? {
+            Some(connection) => self.ask(&connection)?,
             None => self.plan(config)?,
         };
         self.output.print(&answer, dryrun_table)?;
         Ok(if answer.all_fit { ExitCode::SUCCESS } else { ExitCode::from(1) })
     }
 
-    fn ask(&self, server: &Uri) -> anyhow::Result<DryRun> {
+    fn ask(&self, connection: &Connection) -> anyhow::Result<DryRun> {
         let policy = self.policy.map_or_else(String::new, |policy| format!("?policy={policy}"));
-        let body = client::post(server, &format!("/v1/dryrun{policy}"), documents(&self.files)?)?;
-        serde_json::from_slice(&body).context("the server's answer is no dry run")
+        let answer: DryRun = connection.post(&format!("/v1/dryrun{policy}"), documents(&self.files)?)?;
+        // Which state it is of says something of the server, not of the plan: alike from a file.
+        Ok(DryRun { generation: None, model_age_ms: None, ..answer })
     }
 
     fn plan(&self, mut config: Config) -> anyhow::Result<DryRun> {
@@ -68,8 +68,9 @@ impl Plan {
             );
         }
         let cache = load_cluster(&config, self.cluster.as_deref())?;
-        let (planned, _) = plan(cache.cluster().clone(), cache.scores(), config.policy, pods);
-        Ok(DryRun::new(&planned))
+        let scenario = Scenario { pods, ..Scenario::default() };
+        let answer = answer(cache.cluster(), cache.scores(), config.policy, &scenario)?;
+        Ok(DryRun::answer(&answer, None, None))
     }
 }
 

@@ -11,6 +11,19 @@ const WIDTH: u16 = 80;
 
 /// The steps; what they buy; what they cost; who stays and why.
 pub(super) fn repack_table(answer: &RepackView) -> String {
+    let mut text = plan_table(answer);
+    line(&mut text, "This is a plan: nothing was changed.");
+    text
+}
+
+/// The same of a plan that is carried out.
+pub(super) fn steps_table(answer: &RepackView) -> String {
+    let mut text = plan_table(answer);
+    line(&mut text, "It is carried out now; without anybody looking, too.");
+    text
+}
+
+fn plan_table(answer: &RepackView) -> String {
     let mut text = String::new();
     if !answer.steps.is_empty() {
         let rows = answer.steps.iter().enumerate().map(|(number, step)| {
@@ -38,7 +51,6 @@ pub(super) fn repack_table(answer: &RepackView) -> String {
         });
         text += &table(&["POD", "NODE", "WHY"], rows);
     }
-    line(&mut text, "This is a plan: nothing was changed.");
     text
 }
 

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use tokio::runtime::Runtime;
 
 use super::{access, load_cluster};
-use crate::config::Config;
+use crate::config::{Authentication, Config};
 use crate::model::Policy;
 use crate::serve::{Source, serve};
 use crate::wire::dryrun::parse_policy;
@@ -39,6 +39,9 @@ pub(super) struct Serve {
     /// Address to listen on; port 0 takes a free one and prints it [default: 127.0.0.1:7240]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+    /// Let everybody who reaches the address ask everything: on loopback alone
+    #[arg(long)]
+    no_authentication: bool,
     /// Placement policy of pods without the annotation tangram.gpu/policy [default: pack]
     #[arg(long, value_parser = parse_policy)]
     policy: Option<Policy>,
@@ -48,6 +51,9 @@ impl Serve {
     pub(super) fn run(self, mut config: Config) -> anyhow::Result<ExitCode> {
         config.listen = self.listen.unwrap_or(config.listen);
         config.policy = self.policy.unwrap_or(config.policy);
+        if self.no_authentication {
+            config.api.authentication = Some(Authentication::None);
+        }
         let is_live = self.kubeconfig.is_some() || (self.cluster.is_none() && is_in_cluster());
         let (runtime, source) = if is_live {
             let (runtime, access) = access(&config, self.kubeconfig.as_deref(), self.context.as_deref())?;
