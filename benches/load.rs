@@ -23,7 +23,7 @@ use axum::serve::ListenerExt as _;
 use figures::percentile;
 use noop::{Noop, first_address};
 use tangram::cache::Event;
-use tangram::http::{App, Embedded, router};
+use tangram::http::{App, Door, Embedded, Feed, router};
 use tangram::model::{Pod, Policy};
 use tangram::owner::Model;
 use tangram::sim::{Shape, cluster_json, node_name};
@@ -86,7 +86,15 @@ fn start_tangram() -> (SocketAddr, Events) {
         let (model, _, _) = Model::start(cache);
         let dialect = Arc::new(Dialect::default());
         let (world, metrics) = (Arc::new(Embedded), Arc::default());
-        let app = App { model: model.clone(), policy: Policy::Pack, dialect, world, metrics };
+        let app = App {
+            model: model.clone(),
+            policy: Policy::Pack,
+            dialect,
+            world,
+            metrics,
+            door: Door::default(),
+            feed: Feed::default(),
+        };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let listener = listener.tap_io(|stream| stream.set_nodelay(true).expect("a live socket"));

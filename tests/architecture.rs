@@ -7,14 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules from the bottom up; each may name those in rows above it and in its own row's module.
-const LAYERS: [&[&str]; 13] = [
+const LAYERS: [&[&str]; 15] = [
     &["units", "plot"],
     &["mig"],
     &["model"],
     &["solver"],
-    &["plan", "preempt", "repack", "layouts", "cache"],
+    &["plan", "preempt", "repack", "layouts", "cache", "census"],
+    &["whatif"],
+    &["explain"],
     &["nominate", "wire"],
-    &["extender", "sim"],
+    &["carry", "extender", "sim"],
     &["owner", "metrics"],
     &["http", "config"],
     &["k8s", "tls"],
@@ -23,9 +25,9 @@ const LAYERS: [&[&str]; 13] = [
     &["cli"],
 ];
 /// Modules that must not know the world outside.
-const PURE: [&str; 14] = [
-    "units", "plot", "mig", "model", "solver", "plan", "preempt", "repack", "layouts", "cache", "nominate",
-    "wire", "extender", "sim",
+const PURE: [&str; 18] = [
+    "units", "plot", "mig", "model", "solver", "plan", "preempt", "repack", "layouts", "cache", "census",
+    "whatif", "explain", "nominate", "wire", "carry", "extender", "sim",
 ];
 /// Words of that world.
 const WORLD: [&str; 13] = [

@@ -9,6 +9,8 @@
 mod agent;
 #[path = "deploy/image.rs"]
 mod image;
+#[path = "deploy/monitoring.rs"]
+mod monitoring;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -290,7 +292,7 @@ fn the_chart_takes_its_values_and_no_others() {
 fn roles_allow_what_the_table_says() {
     for (overlay, _) in SHAPES {
         let objects = kustomize(overlay);
-        let mut found = BTreeMap::new();
+        let (mut found, mut users) = (BTreeMap::new(), 0);
         for role in objects
             .iter()
             .filter(|object| ["Role", "ClusterRole"].contains(&object["kind"].as_str().unwrap()))
@@ -300,6 +302,19 @@ fn roles_allow_what_the_table_says() {
             }
             let title =
                 format!("{} {}", role["kind"].as_str().unwrap(), role["metadata"]["name"].as_str().unwrap());
+            let of_users = rights::USERS.iter().find(|(name, _)| title == format!("ClusterRole {name}"));
+            if let Some((_, rights)) = of_users {
+                let rules = role["rules"].as_array().unwrap();
+                let rules: Vec<_> = rules
+                    .iter()
+                    .map(|rule| (texts(&rule["nonResourceURLs"]), texts(&rule["verbs"])))
+                    .collect();
+                let wanted: Vec<_> =
+                    rights.iter().map(|right| (right.paths.to_vec(), right.verbs.to_vec())).collect();
+                assert_eq!(rules, wanted, "{title}");
+                users += 1;
+                continue;
+            }
             let mut rights = Vec::new();
             for rule in role["rules"].as_array().unwrap() {
                 let mut verbs = texts(&rule["verbs"]);
@@ -326,6 +341,7 @@ fn roles_allow_what_the_table_says() {
             }
         }
         assert_eq!(found, wanted, "{overlay}");
+        assert_eq!(users, rights::USERS.len(), "{overlay}");
     }
 }
 

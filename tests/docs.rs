@@ -6,28 +6,35 @@
 #[expect(dead_code, reason = "shared by several test files")]
 mod http;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use http::Server;
 use tangram::agent::desk::Reason;
-use tangram::config::{Config, Election, Kubernetes};
+use tangram::census::Bounds;
+use tangram::config::{Api, Config, Election, Kubernetes, Repack};
 use tangram::serve::EXAMPLE;
 
 const README: &str = include_str!("../README.md");
 const CONFIGURATION: &str = include_str!("../docs/configuration.md");
+const METRICS: &str = include_str!("../docs/metrics.md");
 const AGENT: &str = include_str!("../deploy/agent.md");
 const CONTRIBUTING: &str = include_str!("../CONTRIBUTING.md");
 
 /// Every document that people read.
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 15] = [
     "README.md",
     "CONTRIBUTING.md",
+    "docs/alerts.md",
+    "docs/api.md",
     "docs/architecture.md",
     "docs/configuration.md",
     "docs/layouts.md",
+    "docs/metrics.md",
+    "docs/questions.md",
+    "docs/page.md",
     "deploy/README.md",
     "deploy/agent.md",
     "deploy/policies/README.md",
@@ -92,10 +99,35 @@ fn every_key_of_the_configuration_is_documented_with_its_default() {
         ("log.format".to_owned(), "`text`".to_owned()),
         ("log.level".to_owned(), format!("`{}`", config.log.level)),
     ];
+    let Bounds { namespaces, groups, gpus, pool_labels } = config.metrics;
+    for (key, bound) in [("namespaces", namespaces), ("groups", groups), ("gpus", gpus)] {
+        rows.push((format!("metrics.{key}"), bound.to_string()));
+    }
+    rows.push(("metrics.poolLabels".to_owned(), format!("`[{}]`", pool_labels.join(", "))));
     let none = "none".to_owned();
     for key in ["tls.certFile", "tls.keyFile", "tls.clientCaFile", "probeListen"] {
         rows.push((key.to_owned(), none.clone()));
     }
+    let Api { listen, authentication, audiences, requests_per_second, concurrent_requests } = config.api;
+    assert_eq!((listen, authentication, audiences), (None, None, Vec::new()));
+    for (key, value) in [
+        ("listen", none.clone()),
+        ("authentication", none.clone()),
+        ("audiences", "`[]`".to_owned()),
+        ("requestsPerSecond", requests_per_second.to_string()),
+        ("concurrentRequests", concurrent_requests.to_string()),
+    ] {
+        rows.push((format!("api.{key}"), value));
+    }
+    let Repack { apply, step_time_limit_seconds, on_demand } = config.repack;
+    let repack = [
+        ("apply.enabled", apply.enabled.to_string()),
+        ("stepTimeLimitSeconds", step_time_limit_seconds.to_string()),
+        ("onDemand.enabled", on_demand.enabled.to_string()),
+        ("onDemand.movesPerHour", on_demand.moves_per_hour.to_string()),
+        ("onDemand.movesPerPod", on_demand.moves_per_pod.to_string()),
+    ];
+    rows.extend(repack.map(|(key, value)| (format!("repack.{key}"), value)));
     let Kubernetes {
         schedulers,
         model_age_max_seconds,
@@ -134,6 +166,47 @@ fn every_key_of_the_configuration_is_documented_with_its_default() {
         assert!(CONFIGURATION.contains(&format!("\n| `{key}` | {value} |")), "{key} with default {value}");
     }
     assert_eq!(CONFIGURATION.matches("\n| `").count(), rows.len(), "a key that does not exist is documented");
+}
+
+#[tokio::test]
+async fn every_metric_is_documented_with_its_type_and_labels_and_no_other_is() {
+    let (_, text) = Server::new(EXAMPLE).send("GET", "/metrics", "").await;
+    let text = String::from_utf8(text).unwrap();
+    let mut found = BTreeMap::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        found.insert(name, (kind, BTreeSet::new()));
+    }
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let series = line.rsplit_once(' ').unwrap().0;
+        let (sample, labels) = series.split_once('{').unwrap_or((series, ""));
+        let stems = ["_bucket", "_sum", "_count"].map(|end| sample.strip_suffix(end).unwrap_or(sample));
+        let name = stems.into_iter().find(|name| found.contains_key(name)).unwrap_or(sample);
+        let known = &mut found.get_mut(name).unwrap().1;
+        // No value of a label of the example has a comma in it.
+        let keys = labels.split(',').filter_map(|label| label.split_once('=')).map(|(key, _)| key);
+        known.extend(keys.filter(|key| *key != "le"));
+    }
+    let mut documented = BTreeMap::new();
+    for row in METRICS.lines().filter(|line| line.starts_with("| `tangram_")) {
+        let [name, kind, labels] = row.split('|').skip(1).take(3).collect::<Vec<_>>().try_into().unwrap();
+        let labels = labels.split('`').map(str::trim).filter(|word| !word.is_empty() && *word != ",");
+        documented.insert(name.trim().trim_matches('`'), (kind.trim(), labels.collect::<BTreeSet<_>>()));
+    }
+    assert_eq!(documented, found);
+}
+
+#[test]
+fn every_reason_and_every_kind_of_a_metric_is_explained() {
+    let explained = |heading: &str, header: &str| -> Vec<String> {
+        let table = section(METRICS, heading).split_once(header).unwrap().1;
+        table
+            .lines()
+            .filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned()))
+            .collect()
+    };
+    assert_eq!(explained("## Reasons", "| reason |"), tangram::solver::Refusal::NAMES);
+    assert_eq!(explained("## Kinds", "| kind |"), tangram::model::Problem::NAMES);
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn scores() -> &'static Scores {
 fn ask(node: &Arc<Node>, pod: &Pod, policy: Policy) -> (Result<Cost, Refusal>, Result<Placement, Refusal>) {
     let mut cluster = Cluster::default();
     let index = cluster.put(node.clone());
-    let query = Query::new(&cluster, scores(), &pod.request, policy);
+    let query = Query::new(&cluster, scores(), pod, policy);
     (evaluate(cluster.row(index), &query), place(&cluster, node, &pod.request, &query))
 }
 
@@ -503,7 +503,7 @@ fn one_query_answers_every_node_as_if_it_were_the_only_one() {
             let case = NodeCase::new(cluster::node(&format!("n{number}")), gpus, &[]);
             cases.push((cluster.put(case.node.clone()), case));
         }
-        let query = Query::new(&cluster, scores(), &pod.request, Policy::Pack);
+        let query = Query::new(&cluster, scores(), &pod, Policy::Pack);
         for (index, case) in &cases {
             let cost = evaluate(cluster.row(*index), &query);
             let boards = case.boards();
@@ -1060,7 +1060,7 @@ fn victims_make_room_and_none_of_them_could_stay() {
         let is_helped = {
             let mut cluster = Cluster::default();
             let index = cluster.put(node.clone());
-            let query = Query::new(&cluster, scores(), &pod.request, Policy::Pack);
+            let query = Query::new(&cluster, scores(), &pod, Policy::Pack);
             helped_by_eviction(&cluster, index, &query, pod.priority)
         };
         let mut without_cpu = pod.clone();

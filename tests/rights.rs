@@ -32,7 +32,7 @@ const VERBS: [&str; 10] = [
 
 /// What is looked at: all that the tables name, and what would be worth having for somebody who took the pod
 /// over.
-const RESOURCES: [(&str, &str); 30] = [
+const RESOURCES: [(&str, &str); 34] = [
     ("", "nodes"),
     ("", "nodes/status"),
     ("", "nodes/proxy"),
@@ -57,6 +57,10 @@ const RESOURCES: [(&str, &str); 30] = [
     ("tangram.gpu", "gpunodes/status"),
     ("events.k8s.io", "events"),
     ("coordination.k8s.io", "leases"),
+    ("authentication.k8s.io", "tokenreviews"),
+    ("authorization.k8s.io", "subjectaccessreviews"),
+    ("authorization.k8s.io", "localsubjectaccessreviews"),
+    ("certificates.k8s.io", "certificatesigningrequests"),
     ("apps", "deployments"),
     ("apps", "daemonsets"),
     ("rbac.authorization.k8s.io", "clusterroles"),
@@ -66,7 +70,7 @@ const RESOURCES: [(&str, &str); 30] = [
 ];
 
 /// Names that a rule may have. No name is a list, or an object whose name is not known yet.
-const NAMES: [&str; 4] = ["", "tangram", "tangram-scheduler", "kube-scheduler"];
+const NAMES: [&str; 5] = ["", "tangram", "tangram-scheduler", "kube-scheduler", "tangram-plans"];
 
 type Rule = (String, String, String, Vec<String>);
 
@@ -78,7 +82,7 @@ fn every_question() -> Vec<Question> {
     for namespace in [NAMESPACE, "kube-system"] {
         for (group, resource) in RESOURCES {
             // Names matter where a rule has some.
-            let names = if resource == "leases" { &NAMES[..] } else { &NAMES[..1] };
+            let names = if matches!(resource, "leases" | "configmaps") { &NAMES[..] } else { &NAMES[..1] };
             for &name in names {
                 questions.extend(VERBS.map(|verb| (namespace, group, resource, name, verb)));
             }

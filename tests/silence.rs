@@ -59,7 +59,8 @@ fn problems(cache: &Cache) -> &[Problem] {
 /// What the solver says of a pod on node `n`.
 fn answer(cache: &Cache, request: &Request) -> Result<(), Refusal> {
     let index = cache.cluster().index("n").expect("it was applied");
-    let query = Query::new(cache.cluster(), &SCORES, request, Policy::Pack);
+    let asking = Pod { request: request.clone(), ..slice() };
+    let query = Query::new(cache.cluster(), &SCORES, &asking, Policy::Pack);
     evaluate(cache.cluster().row(index), &query).map(drop)
 }
 

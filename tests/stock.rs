@@ -77,8 +77,8 @@ fn evaluated(node: &Node, resource: &str, count: u32) -> Result<i64, Refusal> {
     let mut cluster = Cluster::default();
     let index = cluster.put(shared(node.clone()));
     let scores = Scores::prior();
-    let request = asking("asks", resource, count).request;
-    evaluate(cluster.row(index), &Query::new(&cluster, &scores, &request, Policy::Pack))
+    let pod = asking("asks", resource, count);
+    evaluate(cluster.row(index), &Query::new(&cluster, &scores, &pod, Policy::Pack))
 }
 
 fn in_use(resource: &str) -> Result<i64, Refusal> {

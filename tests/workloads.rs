@@ -750,7 +750,7 @@ fn used_of(node: &Node, resource: &str) -> u32 {
 
 /// The columns that the solver scans are what the nodes say.
 fn check_rows(cluster: &Cluster) -> TestCaseResult {
-    let contents = |row: Row<'_>| (row.occupancies.to_vec(), row.pools.to_vec(), row.priority_min);
+    let contents = |row: Row<'_>| (row.occupancies.to_vec(), row.pools.to_vec(), row.traits.priority_min);
     for index in cluster.indices() {
         let node = cluster.node(index);
         let name = &node.facts.name;

@@ -44,6 +44,7 @@ fuzz_target!(|data: &[u8]| {
         policy,
         dialect: &dialect,
         claims: &claims,
+        holds: &[],
         evicts: false,
     };
     match first % 4 {
@@ -147,7 +148,7 @@ fn filter(context: Context<'_>, body: &[u8]) {
         assert!(fits.is_empty(), "a pod that cannot be read fits");
         return;
     };
-    let query = Query::new(context.cluster, context.scores, &pod.request, context.policy);
+    let query = Query::new(context.cluster, context.scores, &pod, context.policy);
     for name in &fits {
         let node = context.cluster.get(name).expect("an unknown node fits");
         check_place(context.cluster, node, &pod, &query);
@@ -280,7 +281,7 @@ fn preempt(context: Context<'_>, body: &[u8]) {
     );
 
     let answer: PreemptionAnswer = serde_json::from_slice(&text).expect("an answer is JSON");
-    let query = Query::new(context.cluster, context.scores, &pod.request, context.policy);
+    let query = Query::new(context.cluster, context.scores, &pod, context.policy);
     for (name, victims) in &answer.node_name_to_meta_victims {
         let given = &args.victims.get(name).expect("a node that was not asked about").uids;
         let node = context.cluster.get(name).expect("an unknown node");

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::response::Parts;
 use axum::http::{Request, StatusCode};
 use serde_json::Value;
 use tangram::config::Config;
-use tangram::http::{App, Embedded, router};
+use tangram::http::{App, Door, Embedded, Feed, Open, Traffic, router};
+use tangram::metrics::Metrics;
 use tangram::owner::Model;
 use tangram::serve::load;
 use tower::ServiceExt as _;
@@ -30,15 +32,22 @@ impl Server {
         assert_eq!(contents.errors, []);
         let (model, _, _) = Model::start(cache);
         let dialect = Arc::new(config.dialect());
-        Self {
-            router: router(App {
-                model,
-                policy: config.policy,
-                dialect,
-                world: Arc::new(Embedded),
-                metrics: Arc::default(),
-            }),
-        }
+        let api = &config.api;
+        let traffic = Traffic::new(api.requests_per_second.get(), api.concurrent_requests.get());
+        Self::of(App {
+            model,
+            policy: config.policy,
+            dialect,
+            world: Arc::new(Embedded),
+            metrics: Arc::new(Metrics::new(config.metrics.clone())),
+            door: Door { gate: Arc::new(Open), traffic: Arc::new(traffic) },
+            feed: Feed::default(),
+        })
+    }
+
+    /// On a model and a world of the test's own.
+    pub(crate) fn of(app: App) -> Self {
+        Self { router: router(app) }
     }
 
     /// One request; status and body.
@@ -48,10 +57,20 @@ impl Server {
         path: &str,
         body: impl Into<Body>,
     ) -> (StatusCode, Vec<u8>) {
+        let (parts, body) = self.answer(method, path, body).await;
+        (parts.status, body)
+    }
+
+    /// One request; the head of the answer and the body.
+    pub(crate) async fn answer(&self, method: &str, path: &str, body: impl Into<Body>) -> (Parts, Vec<u8>) {
         let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
-        let response = self.router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
-        let status = response.status();
-        (status, axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec())
+        self.exchange(request.body(body.into()).unwrap()).await
+    }
+
+    /// One request as it is; the head of the answer and the body.
+    pub(crate) async fn exchange(&self, request: Request<Body>) -> (Parts, Vec<u8>) {
+        let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        (parts, axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec())
     }
 
     /// A POST that must be answered with 200 and JSON.

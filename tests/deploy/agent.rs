@@ -95,7 +95,7 @@ fn in_nvidias_runtime(overlay: &str) -> Vec<Value> {
 }
 
 /// What a user's overlay gives, as its text names the folder of ours.
-fn own_overlay(text: impl FnOnce(&str) -> String) -> Vec<Value> {
+pub(super) fn own_overlay(text: impl FnOnce(&str) -> String) -> Vec<Value> {
     let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let place = fs::canonicalize(folder.path()).unwrap();
     let is_folder = |part: &Component<'_>| matches!(part, Component::Normal(_));

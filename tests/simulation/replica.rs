@@ -175,7 +175,7 @@ impl World {
         let outcome = state.cache.apply(event);
         for effect in state.cache.take_effects() {
             match effect {
-                Effect::Bind { pod, uid, revision, node, placement } => {
+                Effect::Bind { pod, uid, revision, node, placement, .. } => {
                     let then = Then::Bound { uid: uid.clone() };
                     self.request(replica, Call::Bind { pod, uid, revision, node, placement }, then);
                 }

@@ -181,7 +181,7 @@ impl World {
 /// The best node, or any that fits.
 fn choose_on(cluster: &Cluster, pod: &Pod, any: Option<u64>) -> Option<Arc<str>> {
     static SCORES: std::sync::LazyLock<Scores> = std::sync::LazyLock::new(Scores::prior);
-    let query = Query::new(cluster, &SCORES, &pod.request, Policy::Pack);
+    let query = Query::new(cluster, &SCORES, pod, Policy::Pack);
     let index = match any {
         None => best(cluster, pod, &query)?.1,
         Some(seed) => {

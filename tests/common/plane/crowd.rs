@@ -93,7 +93,7 @@ impl Plane {
             let Some(known) = cache.pods().find(|known| known.key.to_string() == key(pod)) else {
                 return false;
             };
-            let query = Query::new(cache.cluster(), &scores, &known.request, Policy::Pack);
+            let query = Query::new(cache.cluster(), &scores, known, Policy::Pack);
             known.node.is_none() && best(cache.cluster(), known, &query).is_some()
         };
         truth.pending().filter(fits).map(key).collect()

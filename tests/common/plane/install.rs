@@ -32,7 +32,9 @@ impl Plane {
             Shape::Own => &["rbac/own/lease.yaml"],
             Shape::Scheduler => &["rbac/scheduler/follow.yaml", "rbac/scheduler/kube-scheduler.yaml"],
         };
-        for file in ["rbac/base/serve.yaml", "rbac/base/agent.yaml"].iter().chain(rights) {
+        for file in
+            ["rbac/base/serve.yaml", "rbac/base/agent.yaml", "rbac/base/users.yaml"].iter().chain(rights)
+        {
             self.apply_file(file).await;
         }
         for file in ["pod-annotations", "gpunodes", "leases"] {

@@ -30,6 +30,7 @@ pub(crate) mod rules;
 mod tangram;
 pub(crate) mod truth;
 pub(crate) mod users;
+mod why;
 pub(crate) mod workload;
 
 use std::ffi::OsString;

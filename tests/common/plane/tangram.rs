@@ -59,12 +59,16 @@ impl Tangram {
     /// is ready. `configuration` is the text of its configuration file, with an
     /// identity of its own when several elect a leader; `tls` is how to trust it
     /// when that has a `tls` section, from [`trusting`](super::ask::trusting).
+    /// Everybody may ask everything unless the configuration says who.
     pub(crate) async fn live(kubeconfig: &Path, configuration: &str, tls: Option<TlsConnector>) -> Self {
         Self::try_live(kubeconfig, configuration, tls).await.expect("tangram serves a live cluster")
     }
 
     async fn try_live(kubeconfig: &Path, configuration: &str, tls: Option<TlsConnector>) -> Result<Self> {
-        let arguments = vec!["--kubeconfig".into(), kubeconfig.into()];
+        let mut arguments = vec!["--kubeconfig".into(), kubeconfig.into()];
+        if !configuration.contains("authentication") {
+            arguments.push("--no-authentication".into());
+        }
         Self::try_configured(configuration, arguments, tls).await
     }
 
@@ -97,7 +101,7 @@ impl Tangram {
 
     async fn try_post(&self, path: &str, body: &Value) -> Result<Value> {
         let request = Request::post(path).header("content-type", "application/json");
-        let answer = self.send(request, body.to_string()).await?;
+        let answer = self.send(request, text_of(body)).await?;
         ensure!(answer.status == 200, "{path} answered {}: {}", answer.status, answer.body);
         serde_json::from_str(&answer.body).context("the answer is not JSON")
     }
@@ -105,7 +109,7 @@ impl Tangram {
     /// The answer to a POST, whatever it is.
     pub(crate) async fn post_any(&self, path: &str, body: &Value) -> Answer {
         let request = Request::post(path).header("content-type", "application/json");
-        self.send(request, body.to_string()).await.expect("tangram answers")
+        self.send(request, text_of(body)).await.expect("tangram answers")
     }
 
     /// The answer to a GET, whatever it is.
@@ -180,6 +184,11 @@ impl Tangram {
         let (process, ..) = served.expect("tangram serves again");
         self.process = process;
     }
+}
+
+/// A body; of nothing there is none.
+fn text_of(body: &Value) -> String {
+    if body.is_null() { String::new() } else { body.to_string() }
 }
 
 /// Starts the binary; scheme and address are what its first line says.
