@@ -121,8 +121,8 @@ pub fn eviction(
     best.map(|(_, eviction)| eviction)
 }
 
-/// Victims on a node, none of which can be spared; a set found by sparing the dearest first, and by sparing
-/// those with the least first where that leaves fewer.
+/// Victims on a node, none of which can be spared: the least harm of the sets that are found by sparing the dearest
+/// first, those with the least first, and one side of the GPUs or the other first.
 fn fewest(
     node: &Node,
     pod: &Pod,
@@ -157,10 +157,22 @@ fn fewest(
         }
         victims
     };
+    let place = |victim: &Arc<Pod>| {
+        let first = node.placement(victim).and_then(|placement| placement.devices.first());
+        first.map(|device| (device.gpu, device.start))
+    };
     let mut dearest_first = candidates.clone();
     dearest_first.reverse();
-    let mut smallest_first = candidates;
+    let mut smallest_first = candidates.clone();
     smallest_first.sort_by_key(|victim| victim.request.slices.len());
-    let (a, b) = (spare(dearest_first), spare(smallest_first));
-    Some(if b.len() < a.len() { b } else { a })
+    // What is left to go then lies beside each other, on one side of a GPU or on the other.
+    let mut by_place = candidates;
+    by_place.sort_by_key(place);
+    let mut backwards = by_place.clone();
+    backwards.reverse();
+    let harm = |victims: &Vec<Arc<Pod>>| {
+        let priorities = || victims.iter().map(|victim| victim.priority);
+        (victims.len(), priorities().max(), priorities().map(i64::from).sum::<i64>())
+    };
+    [dearest_first, smallest_first, by_place, backwards].into_iter().map(spare).min_by_key(harm)
 }
